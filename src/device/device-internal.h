@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * device-internal - struct device, for device.c, device-start.c, device-stop.c and manager.c only.
+ * Main thread, but for the members a running job or queue thread was handed.
+ */
+#pragma once
+
+#include <systemd/sd-event.h>
+
+#include "device/device.h"
+#include "device/job.h"
+#include "device/queue-thread.h"
+#include "target/dev.h"
+#include "ublk/ctrl.h"
+#include "uring/co.h"
+
+/* How long the kernel may take for a command that has no reason to wait. */
+#define DEVICE_CTRL_TIMEOUT_USEC (10 * UINT64_C(1000000))
+/* A forced stop fails the requests when none has ended for so long. */
+#define DEVICE_FORCE_GRACE_USEC (2 * UINT64_C(1000000))
+/* udev looks at every new or changed disk for a moment: that is no reason to call it busy. */
+#define DEVICE_BUSY_TRIES 20
+#define DEVICE_BUSY_PAUSE_USEC (50 * UINT64_C(1000))
+
+/* What the kernel has of the device; undone in the opposite order. */
+struct device_kernel {
+	int dev_id;             /* -1: not added */
+	bool stopped;           /* STOP_DEV returned: there is no disk (any more) */
+	uint64_t cookie;
+	struct ublksrv_ctrl_dev_info info;
+	struct ublk_params params;
+	unsigned int disk_major, disk_minor;
+	int char_fd;            /* -1: not open */
+	struct queue_thread *threads;
+	unsigned int n_threads; /* started, not yet done */
+	unsigned int n_armed, n_exited;
+	int arm_error, exit_error; /* of a queue, 0: none */
+	bool quitting; /* the queues were told to end */
+	bool aborting; /* ... and before that, to fail what they hold */
+};
+
+struct device {
+	struct manager *manager;
+	struct list link; /* manager->devices, sorted by name */
+	struct device_config *config;  /* in force */
+	struct device_config *changed; /* read since, for the next start; NULL: none */
+	bool orphaned; /* its file is gone: forgotten when it stops */
+	bool doomed;   /* to be deleted when the running operation ends */
+
+	enum device_state state;
+	const char *sub_state, *operation;
+	struct failure failure;    /* of the running operation */
+	struct failure last_error; /* of the last finished one */
+	uint64_t state_change_usec, active_usec;
+	uint64_t start_order; /* grows with every start */
+	struct list waits;    /* struct device_wait */
+	sd_event_source *wait_timer;
+
+	/* the running sequence */
+	struct co co, down_co;
+	void (*run)(struct device *d);      /* start or stop; called again after every await */
+	void (*down)(struct device *d);     /* what follows the teardown */
+	int res;                            /* of the awaited step */
+	unsigned int i;                     /* loop counter that survives awaits */
+	bool cancelled;                     /* the start's time is up, or the daemon stops */
+	struct device_stop_options stop;
+	struct ctrl_cmd cmd;
+	struct job job;
+	sd_event_source *pause_timer, *force_timer;
+
+	/* the open device; job threads and queue threads look at these while they run */
+	struct ub_dev dev;
+	void *target_state; /* live; NULL when closed */
+	struct device_kernel kernel;
+	bool queue_failed;   /* a queue thread ended although nobody stopped the device */
+	bool awaiting_exits; /* the teardown waits for the queue threads */
+	uint64_t done_at_tick; /* forced stop: requests completed when it was last looked at */
+};
+
+/* ---- device.c */
+
+int device_new(struct manager *m, struct device_config *config, struct device **ret);
+struct device *device_free(struct device *d);
+
+/** device_enter - a new state; tells the listener */
+void device_enter(struct device *d, enum device_state state);
+
+/** device_step - the running sequence is at this step now */
+void device_step(struct device *d, const char *sub_state);
+
+/** device_finish - the running operation is over: new state, waiting callers told. The device may be
+ *  gone when it returns. */
+void device_finish(struct device *d, enum device_state state);
+
+/** device_begin - start a sequence; the caller has checked that none runs */
+void device_begin(struct device *d, const char *operation, void (*run)(struct device *d),
+		  enum device_state state);
+
+/* Awaitables: each resumes the sequence (d->run, or the teardown) with d->res set. */
+struct ctrl_cmd *device_cmd(struct device *d);
+void device_run_job(struct device *d, void (*work)(struct job *j));
+void device_pause(struct device *d, uint64_t usec);
+/** device_resume - go on after an await with @res */
+void device_resume(struct device *d, int res);
+
+/* ---- device-start.c, device-stop.c */
+
+void device_run_start(struct device *d);
+void device_run_stop(struct device *d);
+
+/** device_teardown - undo whatever of d->kernel and the open target there is, then call @after */
+void device_teardown(struct device *d, void (*after)(struct device *d));
+
+/** device_escalate - a safe stop that is under way becomes a forced one */
+void device_escalate(struct device *d);
+
+/** device_on_queue_armed, device_on_queue_exited - news of the queue threads */
+void device_on_queue_armed(struct queue_thread *t);
+void device_on_queue_exited(struct queue_thread *t);
+
+/* ---- manager.c */
+
+struct ctrl *manager_ctrl(const struct manager *m);
+struct mailbox *manager_mailbox(struct manager *m);
+sd_event *manager_event(const struct manager *m);
+uint64_t manager_features(const struct manager *m);
+/** manager_next_cookie - differs from device to device */
+uint64_t manager_next_cookie(struct manager *m);
+uint64_t manager_next_start(struct manager *m);
+/** manager_can_start - the kernel side is there; Return: 0, or -errno with @f set */
+int manager_can_start(struct manager *m, struct failure *f);
+void manager_device_changed(struct manager *m, struct device *d);
+/** manager_device_idle - an operation ended: forget it if it is doomed or orphaned. Return: gone */
+bool manager_device_idle(struct manager *m, struct device *d);

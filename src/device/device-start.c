@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * device-start - bring a device up:
+ *
+ *   open the target (job) -> ADD_DEV -> SET_PARAMS -> queue threads, each FETCHing all its tags
+ *   -> START_DEV -> GET_PARAMS -> running
+ *
+ * Everything that can fail comes before START_DEV. A failure at any step undoes all of it through
+ * device_teardown(), the same way a stop does.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "device/device-internal.h"
+#include "device/manager.h"
+#include "target/options.h"
+#include "ublk/features.h"
+#include "ublk/params.h"
+#include "util/log.h"
+#include "util/parse.h"
+
+/* udev or a scanner may have the new char device open for a moment. */
+enum { CHAR_OPEN_TRIES = 100, CHAR_OPEN_PAUSE_MS = 10 };
+
+/* ---- the target */
+
+/* The configuration stays as it is; the live state is a copy of it. */
+static int copy_options(const struct ub_opt *opts, void *to, const void *from)
+{
+	char why[128];
+
+	for (const struct ub_opt *o = opts; o->key; o++) {
+		char *value = options_format(o, from);
+		int r;
+
+		if (!value)
+			return -ENOMEM;
+		r = options_parse(o, to, value, why, sizeof(why));
+		free(value);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int target_prepare(struct device *d)
+{
+	const struct device_config *c = d->config;
+	const struct ub_target *t = c->target;
+	int r;
+
+	dev_init(&d->dev, c->name);
+	d->dev.limits.size = c->size;
+	d->dev.limits.logical_block_size = (uint32_t)c->logical_block_size;
+	d->dev.limits.physical_block_size = (uint32_t)c->physical_block_size;
+	d->dev.limits.read_only = c->read_only;
+	d->dev.limits.rotational = c->rotational == ROTATIONAL_AUTO ? -1 :
+								      c->rotational == ROTATIONAL_YES;
+	d->dev.block_size_fixed = c->logical_block_size != 0;
+	d->target_state = calloc(1, t->state_size ? t->state_size : 1);
+	if (!d->target_state)
+		return -ENOMEM;
+	r = options_init(t->options, d->target_state);
+	return r < 0 ? r : copy_options(t->options, d->target_state, c->target_state);
+}
+
+static void work_open(struct job *j)
+{
+	struct device *d = container_of(j, struct device, job);
+	const struct ub_target *t = d->config->target;
+
+	d->res = t->open ? t->open(&d->dev, d->target_state) : 0;
+	if (d->res < 0 && !failure_is_set(&d->dev.failure))
+		(void) ub_dev_fail(&d->dev, UB_E_BACKING, d->res, "target '%s' cannot open: %s",
+				   t->name, strerror(-d->res));
+}
+
+static int fail_from_target(struct device *d)
+{
+	const struct failure *f = &d->dev.failure;
+
+	/* The target's thread could not be made. */
+	if (!failure_is_set(f))
+		return failure_set(&d->failure, FAILURE_NO_MEMORY, d->res,
+				   "cannot start a thread to open the backing: %s",
+				   strerror(-d->res));
+	return failure_set(&d->failure, f->kind, f->error, "%s", f->text);
+}
+
+/* ---- the kernel */
+
+static int fail_from_kernel(struct device *d, const char *command)
+{
+	int r = d->res;
+
+	if (r == -ETIMEDOUT)
+		return failure_set(&d->failure, FAILURE_TIMEOUT, r,
+				   "the kernel did not answer %s in time", command);
+	if (r == -EPERM)
+		return failure_set(&d->failure, FAILURE_KERNEL_FAILED, r,
+				   "the kernel refused %s: ublkd needs CAP_SYS_ADMIN", command);
+	return failure_set(&d->failure, FAILURE_KERNEL_FAILED, r, "the kernel refused %s: %s",
+			   command, strerror(-r));
+}
+
+static void issue_add(struct device *d)
+{
+	const struct device_config *c = d->config;
+	const struct daemon_config *dc = manager_get_config(d->manager);
+	struct ctrl_cmd *cmd = device_cmd(d);
+
+	d->kernel.cookie = manager_next_cookie(d->manager);
+	cmd->info = (struct ublksrv_ctrl_dev_info){
+		.nr_hw_queues = (uint16_t)(c->queues ? c->queues : dc->default_queues),
+		.queue_depth = (uint16_t)(c->depth ? c->depth : dc->default_queue_depth),
+		.max_io_buf_bytes = (uint32_t)c->max_io_size,
+		.dev_id = (uint32_t)device_config_id(c),
+		.ublksrv_flags = d->kernel.cookie,
+	};
+	d->kernel.info = cmd->info; /* what was asked, until the answer is in */
+	ctrl_add_dev(manager_ctrl(d->manager), cmd, DEVICE_CTRL_TIMEOUT_USEC);
+}
+
+static int fail_add(struct device *d)
+{
+	/* Should the kernel have added it after all, the sweep must know it for nobody's. */
+	d->kernel.cookie = 0;
+	if (d->res == -EEXIST)
+		return failure_set(&d->failure, FAILURE_DEVICE_EXISTS, d->res,
+				   "id %d is taken by another ublk device: choose another Id=, or auto",
+				   device_config_id(d->config));
+	if (d->res == -EACCES)
+		return failure_set(&d->failure, FAILURE_LIMITS_EXCEEDED, d->res,
+				   "the driver has as many devices as it may: raise "
+				   "/sys/module/ublk_drv/parameters/ublks_max");
+	return fail_from_kernel(d, "ADD_DEV");
+}
+
+/* The driver cuts what it does not like without a word: compare. */
+static int check_granted(struct device *d, const struct ublksrv_ctrl_dev_info *got)
+{
+	struct ublksrv_ctrl_dev_info asked = d->kernel.info;
+
+	d->kernel.dev_id = (int)got->dev_id;
+	d->kernel.info = *got;
+	if (got->nr_hw_queues != asked.nr_hw_queues)
+		return failure_set(&d->failure, FAILURE_INVALID_CONFIGURATION, EINVAL,
+				   "%u queues are too many for this machine: set [Queue] Count= to at "
+				   "most %u",
+				   asked.nr_hw_queues, got->nr_hw_queues);
+	if (got->queue_depth != asked.queue_depth)
+		return failure_set(&d->failure, FAILURE_INVALID_CONFIGURATION, EINVAL,
+				   "the driver grants a queue depth of %u, not %u: set [Queue] Depth=",
+				   got->queue_depth, asked.queue_depth);
+	if (got->max_io_buf_bytes != asked.max_io_buf_bytes)
+		return failure_set(&d->failure, FAILURE_INVALID_CONFIGURATION, EINVAL,
+				   "the driver grants requests of %" PRIu32 " bytes, not %" PRIu32
+				   ": set [Queue] MaxIOSize=",
+				   got->max_io_buf_bytes, asked.max_io_buf_bytes);
+	if (got->ublksrv_flags != asked.ublksrv_flags || (got->flags & asked.flags) != asked.flags)
+		return failure_set(&d->failure, FAILURE_KERNEL_UNSUPPORTED, EOPNOTSUPP,
+				   "the driver does not grant what this device needs "
+				   "(flags 0x%" PRIx64 " of 0x%" PRIx64 ")",
+				   got->flags, asked.flags);
+	return 0;
+}
+
+static void work_open_char(struct job *j)
+{
+	static const struct timespec pause = { .tv_nsec = CHAR_OPEN_PAUSE_MS * 1000000L };
+	struct device *d = container_of(j, struct device, job);
+	char path[32];
+
+	(void) snprintf(path, sizeof(path), "/dev/ublkc%d", d->kernel.dev_id);
+	for (unsigned int i = 0; i < CHAR_OPEN_TRIES; i++) {
+		d->kernel.char_fd = open(path, O_RDWR | O_CLOEXEC);
+		d->res = d->kernel.char_fd < 0 ? -errno : 0;
+		if (d->res != -EBUSY && d->res != -ENOENT)
+			return;
+		(void) nanosleep(&pause, NULL);
+	}
+}
+
+/* ---- the queues */
+
+void device_on_queue_armed(struct queue_thread *t)
+{
+	struct device *d = t->owner;
+	struct device_kernel *k = &d->kernel;
+
+	if (t->armed_res < 0 && !k->arm_error)
+		k->arm_error = t->armed_res;
+	k->n_armed++;
+	/* The start waits for all of them; a teardown does not care. */
+	if (!d->down && k->n_armed == k->n_threads && k->n_threads == k->info.nr_hw_queues)
+		device_resume(d, k->arm_error);
+}
+
+static int affinity_of_queue(struct device *d, cpu_set_t **ret)
+{
+	const struct device_config *c = d->config;
+	uint64_t *mask = calloc(1, CTRL_AFFINITY_BYTES);
+
+	if (!mask)
+		return -ENOMEM;
+	if (c->cpu_affinity && *c->cpu_affinity)
+		(void) parse_cpus(c->cpu_affinity, CTRL_AFFINITY_BYTES * 8, mask);
+	else
+		memcpy(mask, d->cmd.affinity, CTRL_AFFINITY_BYTES);
+	*ret = (cpu_set_t *)(void *)mask;
+	return 0;
+}
+
+static int alloc_threads(struct device *d)
+{
+	struct device_kernel *k = &d->kernel;
+
+	k->threads = calloc(k->info.nr_hw_queues, sizeof(*k->threads));
+	return k->threads ? 0 : -ENOMEM;
+}
+
+static int start_queues(struct device *d)
+{
+	struct device_kernel *k = &d->kernel;
+	int files[UB_FILES_MAX];
+
+	for (unsigned int i = 0; i < d->dev.n_files; i++)
+		files[i] = d->dev.files[i].fd;
+	for (unsigned int i = 0; i < k->info.nr_hw_queues; i++) {
+		struct queue_thread *t = &k->threads[i];
+		struct queue_config qc = {
+			.q_id = i,
+			.depth = k->info.queue_depth,
+			.max_io_bytes = k->info.max_io_buf_bytes,
+			.char_fd = k->char_fd,
+			.files = files,
+			.n_files = d->dev.n_files,
+			.target = d->config->target,
+			.state = d->target_state,
+		};
+		char name[16];
+		int r;
+
+		t->home = manager_mailbox(d->manager);
+		t->owner = d;
+		t->armed = device_on_queue_armed;
+		t->exited = device_on_queue_exited;
+		t->io_flusher = manager_get_config(d->manager)->io_flusher;
+		(void) snprintf(name, sizeof(name), "ublk%d.%u", k->dev_id, i);
+		r = queue_thread_start(t, name, &qc);
+		if (r < 0) {
+			queue_thread_done(t);
+			return failure_set(&d->failure, FAILURE_NO_MEMORY, r,
+					   "cannot start queue %u (depth %u, requests of %" PRIu32
+					   " bytes): %s",
+					   i, k->info.queue_depth, k->info.max_io_buf_bytes,
+					   strerror(-r));
+		}
+		k->n_threads++;
+	}
+	return 0;
+}
+
+static int fail_from_queues(struct device *d)
+{
+	if (d->res == -EPERM)
+		return failure_set(&d->failure, FAILURE_KERNEL_UNSUPPORTED, d->res,
+				   "io_uring is disabled: set the sysctl kernel.io_uring_disabled to 0");
+	return failure_set(&d->failure, FAILURE_KERNEL_FAILED, d->res,
+			   "the queues cannot be set up: %s", strerror(-d->res));
+}
+
+/* ---- the sequence */
+
+static void start_failed(struct device *d)
+{
+	device_finish(d, DEVICE_FAILED);
+}
+
+static int prepare_params(struct device *d)
+{
+	params_defaults(&d->dev.limits);
+	return params_from_limits(&d->dev.limits, (uint32_t)d->config->max_io_size,
+				  &d->kernel.params, &d->failure);
+}
+
+static int after_open(struct device *d)
+{
+	if (d->res < 0)
+		return fail_from_target(d);
+	return d->cancelled ? -ECANCELED : prepare_params(d);
+}
+
+static int after_started(struct device *d)
+{
+	const struct ublk_params *got = &d->cmd.params;
+
+	if (d->res < 0)
+		return fail_from_kernel(d, "GET_PARAMS");
+	if (!params_same(&d->kernel.params, got))
+		return failure_set(&d->failure, FAILURE_KERNEL_FAILED, EINVAL,
+				   "the driver did not take the parameters it was given");
+	d->kernel.disk_major = got->devt.disk_major;
+	d->kernel.disk_minor = got->devt.disk_minor;
+	return 0;
+}
+
+void device_run_start(struct device *d)
+{
+	struct ctrl *ctrl = manager_ctrl(d->manager);
+	int dev_id = d->kernel.dev_id;
+	int r;
+
+	CO_BEGIN(&d->co);
+
+	device_step(d, "open");
+	d->kernel = (struct device_kernel){ .dev_id = -1, .char_fd = -1, .stopped = true };
+	d->queue_failed = false;
+	r = target_prepare(d);
+	if (r < 0) {
+		(void) failure_set(&d->failure, FAILURE_NO_MEMORY, r, "out of memory");
+		return device_teardown(d, start_failed);
+	}
+	CO_AWAIT(&d->co, device_run_job(d, work_open));
+	if (after_open(d) < 0)
+		return device_teardown(d, start_failed);
+
+	device_step(d, "add-dev");
+	CO_AWAIT(&d->co, issue_add(d));
+	if (d->res < 0) {
+		(void) fail_add(d);
+		return device_teardown(d, start_failed);
+	}
+	if (check_granted(d, &d->cmd.info) < 0 || d->cancelled)
+		return device_teardown(d, start_failed);
+
+	device_step(d, "set-params");
+	d->cmd.params = d->kernel.params;
+	CO_AWAIT(&d->co, ctrl_set_params(ctrl, device_cmd(d), d->kernel.dev_id,
+					 DEVICE_CTRL_TIMEOUT_USEC));
+	if (d->res < 0) {
+		(void) fail_from_kernel(d, "SET_PARAMS");
+		return device_teardown(d, start_failed);
+	}
+
+	device_step(d, "queue-affinity");
+	if (alloc_threads(d) < 0) {
+		(void) failure_set(&d->failure, FAILURE_NO_MEMORY, ENOMEM, "out of memory");
+		return device_teardown(d, start_failed);
+	}
+	for (d->i = 0; d->i < d->kernel.info.nr_hw_queues; d->i++) {
+		CO_AWAIT(&d->co, ctrl_get_queue_affinity(ctrl, device_cmd(d), dev_id, d->i,
+							 DEVICE_CTRL_TIMEOUT_USEC));
+		/* Where to run is advice: without it the queue runs anywhere. */
+		if (d->res >= 0 && affinity_of_queue(d, &d->kernel.threads[d->i].cpus) == 0)
+			d->kernel.threads[d->i].cpus_size = CTRL_AFFINITY_BYTES;
+	}
+
+	device_step(d, "open-char");
+	CO_AWAIT(&d->co, device_run_job(d, work_open_char));
+	if (d->res < 0) {
+		(void) failure_set(&d->failure, FAILURE_KERNEL_FAILED, d->res,
+				   "cannot open /dev/ublkc%d: %s", dev_id, strerror(-d->res));
+		return device_teardown(d, start_failed);
+	}
+	if (d->cancelled)
+		return device_teardown(d, start_failed);
+
+	device_step(d, "fetch");
+	r = start_queues(d);
+	if (r < 0)
+		return device_teardown(d, start_failed);
+	CO_AWAIT(&d->co, (void)0);
+	if (d->res < 0) {
+		(void) fail_from_queues(d);
+		return device_teardown(d, start_failed);
+	}
+
+	device_step(d, "start-dev");
+	d->kernel.stopped = false;
+	CO_AWAIT(&d->co, ctrl_start_dev(ctrl, device_cmd(d), dev_id, getpid(),
+					manager_get_config(d->manager)->start_timeout_usec));
+	if (d->res < 0) {
+		(void) fail_from_kernel(d, "START_DEV");
+		return device_teardown(d, start_failed);
+	}
+
+	device_step(d, "get-params");
+	CO_AWAIT(&d->co, ctrl_get_params(ctrl, device_cmd(d), dev_id, DEVICE_CTRL_TIMEOUT_USEC));
+	if (after_started(d) < 0 || d->cancelled || d->queue_failed)
+		return device_teardown(d, start_failed);
+
+	log_full(LOG_INFO, 0, device_get_name(d), NULL, 0, "serving '%s' as /dev/ublkb%d",
+		 d->config->target->name, dev_id);
+	return device_finish(d, DEVICE_RUNNING);
+
+	CO_END(&d->co);
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * device - the life of one device: definition, start, stop. Main thread only.
+ *
+ *   defined --start--> starting --> running --stop--> stopping --> defined
+ *                         `-- a step failed: undone backwards --> failed (start is allowed again)
+ *
+ * start and stop are sequences (stackless coroutines in device.c). At most
+ * one of them runs per device. What the device is doing outlives the caller's patience: a deadline
+ * ends the wait for it, not the work.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "device/config.h"
+#include "util/failure.h"
+#include "util/list.h"
+
+struct device;
+struct manager;
+
+enum device_state {
+	DEVICE_DEFINED,
+	DEVICE_STARTING,
+	DEVICE_RUNNING,
+	DEVICE_STOPPING,
+	DEVICE_FAILED,
+};
+
+/** device_state_name - "defined", "starting", "running", "stopping", "failed" */
+const char *device_state_name(enum device_state s);
+
+/*
+ * A caller waiting for a start or stop. Embedded in the caller's own struct; must stay valid until
+ * done() was called, which happens exactly once, never before the call that took it returned.
+ */
+struct device_wait {
+	/* @f: NULL on success. The device may be gone after done() returns. */
+	void (*done)(struct device_wait *w, const struct failure *f);
+	struct list link; /* device->waits */
+	uint64_t deadline_usec; /* CLOCK_MONOTONIC; set by the device */
+};
+
+struct device_stop_options {
+	bool force;            /* stop although it is in use; fail requests that do not end */
+	uint64_t timeout_usec; /* how long the caller waits; 0: the daemon's StopTimeoutSec */
+};
+
+/** device_start - bring the device up
+ *  @timeout_usec: 0: the daemon's StartTimeoutSec
+ *  @w: told when the device serves or why not; may be NULL
+ *  Return: 0 (accepted), or -errno with @f set (running, busy with another operation, shutting
+ *  down) and @w unused. */
+int device_start(struct device *d, uint64_t timeout_usec, struct device_wait *w, struct failure *f);
+
+/** device_stop - take the device down and delete it from the kernel; its definition stays.
+ *  Fails with DeviceBusy, and leaves it running, if it is in use and not forced.
+ *  Return: as device_start() (not running, another operation is under way) */
+int device_stop(struct device *d, const struct device_stop_options *o, struct device_wait *w,
+		struct failure *f);
+
+/* ---- what can be seen of a device; strings belong to the device and live until it changes */
+
+struct device_counters {
+	uint64_t read_ops, write_ops, flush_ops, discard_ops, write_zeroes_ops;
+	uint64_t read_bytes, write_bytes;
+	uint64_t errors;
+	uint64_t in_flight;
+};
+
+struct device_status {
+	const char *name;
+	enum device_state state;
+	const char *sub_state;  /* step of the running sequence, "" if none */
+	const char *operation;  /* "start", "stop" or "" */
+	const struct failure *last_error; /* kind FAILURE_NONE: none since the last success */
+	int dev_id;             /* -1: not in the kernel */
+	char block_device[32], char_device[32]; /* "" when there is none */
+	uint64_t size;          /* bytes; 0 while unknown */
+	bool read_only;
+	bool autostart;
+	bool needs_restart;     /* the file differs from what runs */
+	uint32_t queues, queue_depth, logical_block_size, physical_block_size, max_io_bytes;
+	const char *target;
+	const char *backing;    /* "" if the target has none */
+	const char *description;
+	const char *fragment_path; /* "" if none */
+	char *const *dropin_paths; /* NULL-terminated or NULL */
+	uint64_t state_change_usec, active_usec; /* CLOCK_REALTIME; 0: never */
+};
+
+void device_get_status(const struct device *d, struct device_status *ret);
+void device_get_counters(const struct device *d, struct device_counters *ret);
+
+/** device_get_threads - thread ids of the queues
+ *  Return: how many were stored, at most @max */
+unsigned int device_get_threads(const struct device *d, pid_t *ret, unsigned int max);
+
+/** device_get_config - the definition in force; read-only, lives as long as the device or until the
+ *  next reload */
+const struct device_config *device_get_config(const struct device *d);
+
+const char *device_get_name(const struct device *d);
+
+/** device_in_use - somebody has it mounted, as swap, or stacked upon; asks the kernel.
+ *  @ret_who: "mounted on '/mnt'", may be NULL; @who_size its room
+ *  Return: true if in use as far as can be seen */
+bool device_in_use(const struct device *d, char *ret_who, size_t who_size);

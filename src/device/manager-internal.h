@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* manager-internal - struct manager, for manager.c, reload.c, sweep.c and shutdown.c only. */
+#pragma once
+
+#include "device/device-internal.h"
+#include "device/manager.h"
+#include "uring/mailbox.h"
+
+struct sweep;
+
+struct manager {
+	sd_event *event;
+	const struct config_paths *paths; /* borrowed */
+	struct daemon_config config;
+	enum manager_state state;
+	struct list devices; /* device->link, sorted by name */
+	unsigned int n_devices;
+
+	struct ctrl *ctrl; /* borrowed */
+	struct mailbox mailbox;
+	sd_event_source *ctrl_source, *mailbox_source;
+	struct failure kernel_problem;
+	uint64_t features;
+	struct ctrl_cmd features_cmd;
+	uint64_t n_cookies, n_starts;
+
+	const struct manager_listener *listener;
+	void *listener_arg;
+
+	uint64_t last_reload_usec;
+	unsigned int last_reload_failed;
+
+	/* start-up */
+	void (*ready)(void *arg);
+	void *ready_arg;
+	unsigned int n_starting; /* autostarts not yet ended */
+	struct sweep *sweep;
+
+	/* shutdown */
+	void (*down)(void *arg);
+	void *down_arg;
+	sd_event_source *shutdown_timer;
+	uint64_t shutdown_force_usec, shutdown_end_usec; /* CLOCK_MONOTONIC */
+	bool shutdown_forced;
+};
+
+/** manager_changed - tell the listener */
+void manager_changed(struct manager *m);
+
+/** manager_autostart - start a device nobody waits for but manager_start() */
+void manager_autostart(struct manager *m, struct device *d);
+
+/* ---- sweep.c */
+
+/** sweep_start - delete what a dead ublkd left in the kernel: devices with our cookie that no living
+ *  process serves and no device of ours is. Asynchronous, silent if there is nothing.
+ *  @done: called once; may be NULL */
+void sweep_start(struct manager *m, void (*done)(struct manager *m));
+void sweep_cancel(struct manager *m);
+
+/* ---- shutdown.c */
+
+/** shutdown_progress - a device ended an operation while the manager stops */
+void shutdown_progress(struct manager *m);

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "device/queue-thread.h"
+
+#include <errno.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "util/list.h"
+
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57
+#endif
+
+static void deliver_armed(struct mail *m)
+{
+	struct queue_thread *t = container_of(m, struct queue_thread, armed_mail);
+
+	t->armed(t);
+}
+
+static void deliver_exited(struct mail *m)
+{
+	struct queue_thread *t = container_of(m, struct queue_thread, exited_mail);
+
+	t->exited(t);
+}
+
+static void on_armed(void *arg, int res)
+{
+	struct queue_thread *t = arg;
+
+	t->armed_res = res;
+	mailbox_post(t->home, &t->armed_mail);
+}
+
+static void *thread_main(void *arg)
+{
+	struct queue_thread *t = arg;
+
+	atomic_store_explicit(&t->tid, gettid(), memory_order_relaxed);
+	/* Memory this thread asks for must not be found by writing to the disk it serves. */
+	if (t->io_flusher)
+		(void) prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+	t->exit_res = queue_run(t->queue);
+	mailbox_post(t->home, &t->exited_mail);
+	return NULL;
+}
+
+static int thread_create(struct queue_thread *t, const char *name)
+{
+	pthread_attr_t attr;
+	int r;
+
+	r = pthread_attr_init(&attr);
+	if (r)
+		return -r;
+	/* Before the thread runs, so that its memory is near its CPUs. */
+	if (t->cpus)
+		(void) pthread_attr_setaffinity_np(&attr, t->cpus_size, t->cpus);
+	r = pthread_create(&t->thread, &attr, thread_main, t);
+	if (r == EINVAL && t->cpus) {
+		/* None of the CPUs may be used by us: better anywhere than not at all. */
+		r = pthread_create(&t->thread, NULL, thread_main, t);
+	}
+	(void) pthread_attr_destroy(&attr);
+	if (r)
+		return -r;
+	t->running = true;
+	(void) pthread_setname_np(t->thread, name);
+	return 0;
+}
+
+int queue_thread_start(struct queue_thread *t, const char *name, struct queue_config *config)
+{
+	int r;
+
+	t->armed_mail.deliver = deliver_armed;
+	t->exited_mail.deliver = deliver_exited;
+	config->armed = on_armed;
+	config->arg = t;
+	r = queue_new(config, &t->queue);
+	if (r < 0)
+		return r;
+	return thread_create(t, name);
+}
+
+void queue_thread_done(struct queue_thread *t)
+{
+	/* Thread first, ring second: in the other order Linux 6.12 leaves requests behind. */
+	if (t->running)
+		(void) pthread_join(t->thread, NULL);
+	t->running = false;
+	t->queue = queue_free(t->queue);
+}

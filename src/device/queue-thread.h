@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * queue-thread - the thread around a queue: name, affinity, memory-reclaim flag, and the two news of
+ * it (armed, exited) for the main thread.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ublk/queue.h"
+#include "uring/mailbox.h"
+
+struct queue_thread {
+	/* set by the caller */
+	struct mailbox *home; /* of the main thread */
+	void (*armed)(struct queue_thread *t);  /* main thread; result in armed_res */
+	void (*exited)(struct queue_thread *t); /* main thread; result in exit_res; then join */
+	void *owner;
+	bool io_flusher;
+	cpu_set_t *cpus; /* NULL: anywhere; borrowed until armed */
+	size_t cpus_size;
+
+	struct queue *queue; /* owned */
+	int armed_res, exit_res;
+	_Atomic int tid;
+
+	/* private */
+	pthread_t thread;
+	bool running; /* to be joined */
+	struct mail armed_mail, exited_mail;
+};
+
+/** queue_thread_start - make the queue and its thread
+ *  @name: thread name, at most 15 characters
+ *  @config: armed and arg are set by this
+ *  Return: 0; or -errno (nothing runs, nothing is called; queue_thread_done() is still due) */
+int queue_thread_start(struct queue_thread *t, const char *name, struct queue_config *config);
+
+/** queue_thread_done - after exited(): join, release the queue and close its ring; also for a thread
+ *  that never started */
+void queue_thread_done(struct queue_thread *t);

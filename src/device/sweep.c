@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * sweep - delete the ublk devices a dead ublkd left in the kernel. ublkd's are known by their cookie
+ * (ublk/features.h); other servers' devices are not touched, nor those of a living ublkd.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "device/manager-internal.h"
+#include "ublk/features.h"
+#include "util/cleanup.h"
+#include "util/log.h"
+#include "util/parse.h"
+
+#define SWEEP_DIR "/sys/class/ublk-char"
+
+struct sweep {
+	struct manager *manager;
+	void (*done)(struct manager *m);
+	struct co co;
+	struct ctrl_cmd cmd;
+	int res;
+	int *ids;
+	size_t n, i;
+};
+
+static struct sweep *sweep_free(struct sweep *s)
+{
+	if (!s)
+		return NULL;
+	free(s->ids);
+	free(s);
+	return NULL;
+}
+
+static int sweep_read_ids(struct sweep *s)
+{
+	_cleanup_closedir_ DIR *dir = opendir(SWEEP_DIR);
+	struct dirent *e;
+	uint64_t id;
+
+	while (dir && (e = readdir(dir))) {
+		int *ids;
+
+		if (strncmp(e->d_name, "ublkc", 5) != 0 || parse_uint(e->d_name + 5, &id) < 0 ||
+		    id > UBLK_ABI_MAX_DEV_ID)
+			continue;
+		ids = reallocarray(s->ids, s->n + 1, sizeof(*ids));
+		if (!ids)
+			return -ENOMEM;
+		s->ids = ids;
+		s->ids[s->n++] = (int)id;
+	}
+	return 0;
+}
+
+static bool is_left_over(struct manager *m, const struct ublksrv_ctrl_dev_info *info)
+{
+	struct device *d = NULL;
+
+	if (!cookie_is_ours(info->ublksrv_flags))
+		return false;
+	while ((d = manager_next(m, d)))
+		if (d->kernel.cookie == info->ublksrv_flags)
+			return false;
+	/* Another ublkd, alive: it has a runtime directory of its own. */
+	return !(info->state == UBLK_S_DEV_LIVE && info->ublksrv_pid > 0 &&
+		 info->ublksrv_pid != getpid() && kill(info->ublksrv_pid, 0) == 0);
+}
+
+static void sweep_run(struct sweep *s);
+
+static void on_cmd(struct ctrl_cmd *cmd, int res)
+{
+	struct sweep *s = container_of(cmd, struct sweep, cmd);
+
+	s->res = res;
+	sweep_run(s);
+}
+
+static void sweep_end(struct sweep *s)
+{
+	struct manager *m = s->manager;
+	void (*done)(struct manager *m) = s->done;
+
+	m->sweep = sweep_free(s);
+	if (done)
+		done(m);
+}
+
+static void sweep_run(struct sweep *s)
+{
+	struct ctrl *ctrl = s->manager->ctrl;
+
+	CO_BEGIN(&s->co);
+	for (s->i = 0; s->i < s->n; s->i++) {
+		CO_AWAIT(&s->co, ctrl_get_dev_info(ctrl, &s->cmd, s->ids[s->i],
+						   DEVICE_CTRL_TIMEOUT_USEC));
+		if (s->res < 0 || !is_left_over(s->manager, &s->cmd.info))
+			continue;
+		log_warning("ublk device %d was left by an ublkd that died: deleting it",
+			    s->ids[s->i]);
+		/* Never delete a live device: that would hold the driver's lock while it stops. */
+		CO_AWAIT(&s->co, ctrl_stop_dev(ctrl, &s->cmd, s->ids[s->i], false,
+					       DEVICE_CTRL_TIMEOUT_USEC));
+		if (s->res >= 0)
+			CO_AWAIT(&s->co, ctrl_del_dev(ctrl, &s->cmd, s->ids[s->i],
+						      DEVICE_CTRL_TIMEOUT_USEC));
+		if (s->res < 0 && s->res != -ENODEV)
+			log_warning("ublk device %d cannot be deleted: %s", s->ids[s->i],
+				    strerror(-s->res));
+	}
+	return sweep_end(s);
+	CO_END(&s->co);
+}
+
+static struct sweep *sweep_new(struct manager *m, void (*done)(struct manager *m))
+{
+	struct sweep *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->manager = m;
+	s->done = done;
+	s->cmd.done = on_cmd;
+	return sweep_read_ids(s) < 0 ? sweep_free(s) : s;
+}
+
+void sweep_start(struct manager *m, void (*done)(struct manager *m))
+{
+	struct sweep *s;
+
+	if (m->sweep) {
+		/* One is under way already; it sees what this one would. */
+		if (done)
+			done(m);
+		return;
+	}
+	s = sweep_new(m, done);
+	if (!s) {
+		log_warning("not looking for devices left by a dead ublkd: out of memory");
+		if (done)
+			done(m);
+		return;
+	}
+	m->sweep = s;
+	sweep_run(s);
+}
+
+void sweep_cancel(struct manager *m)
+{
+	m->sweep = sweep_free(m->sweep);
+}

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * main - arguments, signals, service manager; builds the layers, runs the loop, takes them down.
+ * No policy of its own. Exit status: 0, 1 failed, 2 wrong usage, 78 broken configuration.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bus/bus.h"
+#include "version.h"
+#include "device/config.h"
+#include "device/manager.h"
+#include "target/options.h"
+#include "target/registry.h"
+#include "ublk/ctrl.h"
+#include "ublk/guard.h"
+#include "util/cleanup.h"
+#include "util/log.h"
+
+enum { EXIT_USAGE = 2, EXIT_CONFIG = 78 };
+
+struct arguments {
+	const char *config_root, *runtime_dir;
+	const char *introspect, *help_target;
+	bool check, guard, help, version;
+	char *const *files;
+};
+
+struct app {
+	struct config_paths paths;
+	struct daemon_config config;
+	sd_event *event;
+	struct ctrl *ctrl;
+	struct manager *manager;
+	struct bus *bus;
+	int lock;
+};
+
+/* ---- arguments */
+
+static int usage(FILE *f)
+{
+	(void) fprintf(f,
+		       "ublkd [OPTION...]\n"
+		       "Serve block devices from user space through the kernel's ublk driver.\n\n"
+		       "      --check FILE...      check configuration files and exit\n"
+		       "      --help-target NAME   explain the settings of a target and exit;\n"
+		       "                           'list' names the targets\n"
+		       "      --bus-introspect PATH\n"
+		       "                           print a D-Bus object's interfaces as XML and exit\n"
+		       "      --config-root DIR    look for etc/ublkd, run/ublkd ... below DIR\n"
+		       "      --runtime-dir DIR    instead of /run/ublkd\n"
+		       "  -h, --help               this text\n"
+		       "      --version            version\n");
+	return f == stdout ? EXIT_SUCCESS : EXIT_USAGE;
+}
+
+static int parse_arguments(int argc, char **argv, struct arguments *a)
+{
+	enum { CHECK = 256, TARGET, INTROSPECT, ROOT, RUNTIME, VERSION, GUARD };
+	static const struct option options[] = {
+		{ "check", no_argument, NULL, CHECK },
+		{ "help-target", required_argument, NULL, TARGET },
+		{ "bus-introspect", required_argument, NULL, INTROSPECT },
+		{ "config-root", required_argument, NULL, ROOT },
+		{ "runtime-dir", required_argument, NULL, RUNTIME },
+		{ "guard", no_argument, NULL, GUARD },
+		{ "version", no_argument, NULL, VERSION },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	int c;
+
+	*a = (struct arguments){ .config_root = "", .runtime_dir = "/run/ublkd" };
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
+		switch (c) {
+		case CHECK:
+			a->check = true;
+			break;
+		case TARGET:
+			a->help_target = optarg;
+			break;
+		case INTROSPECT:
+			a->introspect = optarg;
+			break;
+		case ROOT:
+			a->config_root = optarg;
+			break;
+		case RUNTIME:
+			a->runtime_dir = optarg;
+			break;
+		case GUARD:
+			a->guard = true;
+			break;
+		case VERSION:
+			a->version = true;
+			break;
+		case 'h':
+			a->help = true;
+			break;
+		default:
+			return -EINVAL;
+		}
+	}
+	a->files = argv + optind;
+	if (!a->check && *a->files) {
+		(void) fprintf(stderr, "ublkd: unexpected argument '%s': see ublkd --help\n",
+			       *a->files);
+		return -EINVAL;
+	}
+	if (a->check && !*a->files) {
+		(void) fprintf(stderr, "ublkd: --check needs the names of files\n");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* ---- commands that end at once */
+
+static void print_problems(const struct problems *p)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		_cleanup_free_ char *text = problems_format(&p->v[i]);
+
+		(void) fprintf(stderr, "%s%s\n", text ? text : "out of memory",
+			       p->v[i].fatal ? "" : " (warning)");
+	}
+}
+
+static int check_files(char *const *files)
+{
+	int status = EXIT_SUCCESS;
+
+	for (; *files; files++) {
+		struct problems p = { 0 };
+		int r = config_check_file(*files, &p);
+
+		print_problems(&p);
+		if (r == -ENOMEM)
+			(void) fprintf(stderr, "%s: out of memory\n", *files);
+		if (r < 0)
+			status = EXIT_FAILURE;
+		problems_release(&p);
+	}
+	return status;
+}
+
+static int list_targets(void)
+{
+	const struct ub_target *t;
+
+	for (unsigned int i = 0; (t = registry_at(i)); i++)
+		(void) printf("%-8s %s\n", t->name, t->description);
+	return EXIT_SUCCESS;
+}
+
+static int help_target(const char *name)
+{
+	const struct ub_target *t = registry_find(name);
+
+	if (strcmp(name, "list") == 0)
+		return list_targets();
+	if (!t) {
+		(void) fprintf(stderr,
+			       "ublkd: there is no target '%s': ublkd --help-target list names them\n",
+			       name);
+		return EXIT_FAILURE;
+	}
+	(void) printf("Target=%s: %s\n\n[%s]\n", t->name, t->description, t->section);
+	options_help(t->options, stdout);
+	return EXIT_SUCCESS;
+}
+
+static int introspect(const char *path)
+{
+	int r = bus_introspect(path);
+
+	if (r < 0)
+		(void) fprintf(stderr, "ublkd: no D-Bus object '%s': %s\n", path, strerror(-r));
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* ---- the service manager */
+
+static void notify_status(struct app *a, const char *state)
+{
+	struct manager_status s;
+
+	manager_get_status(a->manager, &s);
+	(void) sd_notifyf(0, "%s\nSTATUS=%" PRIu32 " running, %" PRIu32 " failed, %" PRIu32 " defined%s%s",
+			  state, s.n_running, s.n_failed, s.n_devices,
+			  s.kernel_problem ? "; " : "", s.kernel_problem ? s.kernel_problem : "");
+}
+
+static void on_ready(void *arg)
+{
+	notify_status(arg, "READY=1");
+}
+
+static void on_down(void *arg)
+{
+	struct app *a = arg;
+
+	(void) sd_event_exit(a->event, EXIT_SUCCESS);
+}
+
+static int on_terminate(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
+{
+	struct app *a = arg;
+	struct manager_status st;
+
+	manager_get_status(a->manager, &st);
+	if (st.state == MANAGER_STOPPING)
+		return 0;
+	notify_status(a, "STOPPING=1");
+	manager_shutdown(a->manager, on_down, a);
+	return 0;
+}
+
+static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
+{
+	struct reload_result result = { 0 };
+	struct failure f = { 0 };
+	struct app *a = arg;
+	struct timespec now;
+
+	(void) clock_gettime(CLOCK_MONOTONIC, &now);
+	(void) sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
+			  (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
+	if (manager_reload(a->manager, &result, &f) < 0)
+		log_full(LOG_ERR, f.error, NULL, NULL, 0, "nothing was reloaded: %s", f.text);
+	reload_result_release(&result);
+	notify_status(a, "READY=1");
+	return 0;
+}
+
+static int handle_signals(struct app *a)
+{
+	int r;
+
+	(void) signal(SIGPIPE, SIG_IGN);
+	(void) signal(SIGXFSZ, SIG_IGN); /* a write behind RLIMIT_FSIZE is EFBIG, not our death */
+	(void) signal(SIGCHLD, SIG_IGN); /* the guard; nobody waits for its status */
+	r = sd_event_add_signal(a->event, NULL, SIGTERM, on_terminate, a);
+	if (r >= 0)
+		r = sd_event_add_signal(a->event, NULL, SIGINT, on_terminate, a);
+	if (r >= 0)
+		r = sd_event_add_signal(a->event, NULL, SIGHUP, on_hangup, a);
+	return r;
+}
+
+static void block_signals(void)
+{
+	sigset_t set;
+
+	/* Before any thread: they inherit it, and only the main loop takes signals. */
+	(void) sigemptyset(&set);
+	(void) sigaddset(&set, SIGTERM);
+	(void) sigaddset(&set, SIGINT);
+	(void) sigaddset(&set, SIGHUP);
+	(void) sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+/* ---- the daemon */
+
+static int lock_runtime_dir(struct app *a, const char *dir)
+{
+	_cleanup_free_ char *path = NULL;
+
+	if (mkdir(dir, 0755) < 0 && errno != EEXIST) {
+		log_full(LOG_ERR, errno, NULL, NULL, 0, "cannot make the runtime directory '%s': %s",
+			 dir, strerror(errno));
+		return -errno;
+	}
+	if (asprintf(&path, "%s/lock", dir) < 0) {
+		path = NULL;
+		return -ENOMEM;
+	}
+	a->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (a->lock < 0) {
+		log_full(LOG_ERR, errno, NULL, NULL, 0, "cannot open '%s': %s", path,
+			 strerror(errno));
+		return -errno;
+	}
+	if (flock(a->lock, LOCK_EX | LOCK_NB) < 0) {
+		log_error("another ublkd is running ('%s' is locked): stop that one first", path);
+		return -EBUSY;
+	}
+	return 0;
+}
+
+static int load_config(struct app *a, const char *root)
+{
+	struct problems p = { 0 };
+	int r = config_paths_init(&a->paths, root);
+
+	if (r < 0)
+		return r;
+	r = config_load_daemon(&a->paths, &a->config, &p);
+	for (size_t i = 0; i < p.n; i++) {
+		_cleanup_free_ char *text = problems_format(&p.v[i]);
+
+		log_full(p.v[i].fatal ? LOG_ERR : LOG_WARNING, 0, NULL, p.v[i].file, p.v[i].line,
+			 "%s", text ? text : "out of memory");
+	}
+	problems_release(&p);
+	return r;
+}
+
+static int build(struct app *a)
+{
+	int r = sd_event_default(&a->event);
+
+	if (r < 0)
+		return r;
+	r = handle_signals(a);
+	if (r < 0)
+		return r;
+	(void) sd_event_set_watchdog(a->event, true);
+	r = ctrl_new("/dev/ublk-control", "/proc/self/exe", &a->ctrl);
+	if (r < 0)
+		return r;
+	r = manager_new(a->event, a->ctrl, &a->paths, &a->config, &a->manager);
+	if (r < 0)
+		return r;
+	r = bus_new(a->event, a->manager, &a->bus);
+	if (r < 0)
+		log_full(LOG_WARNING, -r, NULL, NULL, 0, "serving without D-Bus: %s", strerror(-r));
+	return 0;
+}
+
+static void tear_down(struct app *a)
+{
+	(void) bus_free(a->bus);
+	(void) manager_free(a->manager);
+	(void) ctrl_free(a->ctrl);
+	(void) sd_event_unref(a->event);
+	config_paths_release(&a->paths);
+	if (a->lock >= 0)
+		(void) close(a->lock);
+}
+
+static int run(const struct arguments *arguments)
+{
+	struct app a = { .lock = -1 };
+	int status = EXIT_FAILURE;
+	int r;
+
+	log_init();
+	block_signals();
+	r = load_config(&a, arguments->config_root);
+	if (r < 0) {
+		config_paths_release(&a.paths);
+		return EXIT_CONFIG;
+	}
+	log_set_level(a.config.log_level);
+	r = lock_runtime_dir(&a, arguments->runtime_dir);
+	if (r >= 0)
+		r = build(&a);
+	if (r < 0)
+		goto out;
+	/* What is in use must not be swapped to the disk we serve; buffers stay untouched till used. */
+	if (a.config.lock_memory && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
+		log_full(LOG_WARNING, errno, NULL, NULL, 0,
+			 "cannot lock memory (%s): raise LimitMEMLOCK=, or set LockMemory=no",
+			 strerror(errno));
+	r = manager_start(a.manager, on_ready, &a);
+	if (r >= 0)
+		r = sd_event_loop(a.event);
+	status = r < 0 ? EXIT_FAILURE : r;
+out:
+	if (r < 0 && r != -EBUSY)
+		log_full(LOG_ERR, -r, NULL, NULL, 0, "cannot go on: %s", strerror(-r));
+	/* Devices that did not stop keep threads at work: the kernel takes all of it down. */
+	if (a.manager && manager_is_busy(a.manager))
+		_exit(EXIT_FAILURE);
+	tear_down(&a);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct arguments a;
+
+	if (parse_arguments(argc, argv, &a) < 0)
+		return EXIT_USAGE;
+	if (a.guard)
+		return guard_main(GUARD_SOCK_FD, GUARD_CONTROL_FD);
+	if (a.help)
+		return usage(stdout);
+	if (a.version)
+		return puts("ublkd " UBLKD_VERSION) < 0;
+	if (a.help_target)
+		return help_target(a.help_target);
+	if (a.introspect)
+		return introspect(a.introspect);
+	if (a.check)
+		return check_files(a.files);
+	return run(&a);
+}

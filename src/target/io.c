@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * io - the operations a target writes its requests with (ublkd/target.h). Queue threads only: no
+ * allocation, no lock, no log, no clock.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <liburing.h>
+#include <linux/falloc.h>
+#include <sys/uio.h>
+
+#include <ublkd/target.h>
+
+#include "target/dev.h"
+#include "ublk/queue.h"
+#include "util/list.h"
+
+/* How often one operation is tried again after EAGAIN or EINTR before it counts as failed. */
+enum { OP_RETRIES_MAX = 128 };
+
+static struct slot *slot_of(struct ub_io *io)
+{
+	return container_of(io, struct slot, io);
+}
+
+void *ub_io_state(struct ub_io *io)
+{
+	return slot_of(io)->queue->config.state;
+}
+
+void *ub_io_priv(struct ub_io *io)
+{
+	struct slot *s = slot_of(io);
+
+	return s->queue->privs + s->tag * s->queue->config.target->io_size;
+}
+
+void ub_io_done(struct ub_io *io, int res)
+{
+	struct slot *s = slot_of(io);
+
+	assert(s->refs > 0 && res <= 0);
+	s->answered = true;
+	if (res && !s->error)
+		s->error = res;
+}
+
+unsigned int ub_file_slot(const struct ub_file *file)
+{
+	return file->slot;
+}
+
+static void op_finish(struct slot_op *op, int error)
+{
+	struct slot *s = op->slot;
+
+	op->in_use = false;
+	slot_unref(s, error);
+}
+
+static struct io_uring_sqe *op_sqe(struct slot_op *op)
+{
+	struct queue *q = op->slot->queue;
+	struct io_uring_sqe *sqe = ring_sqe(&q->ring, &op->op);
+
+	if (sqe)
+		q->n_in_flight++;
+	return sqe;
+}
+
+static void op_prep(struct slot_op *op, struct io_uring_sqe *sqe)
+{
+	struct slot *s = op->slot;
+	struct ub_io *io = &s->io;
+
+	switch (op->kind) {
+	case SLOT_OP_RW:
+		buffer_prep(&s->queue->buffer, sqe, s->tag, io->op == UB_WRITE, op->file, op->moved,
+			    (uint32_t)(io->len - op->moved), op->off + op->moved, op->mode);
+		return;
+	case SLOT_OP_FSYNC:
+		sqe->opcode = IORING_OP_FSYNC;
+		sqe->fsync_flags = IORING_FSYNC_DATASYNC;
+		break;
+	case SLOT_OP_FALLOCATE:
+		sqe->opcode = IORING_OP_FALLOCATE;
+		sqe->off = op->off;
+		sqe->addr = io->len;
+		sqe->len = (uint32_t)op->mode;
+		break;
+	case SLOT_OP_BLKDISCARD:
+		sqe->opcode = IORING_OP_URING_CMD;
+		sqe->cmd_op = QUEUE_BLOCK_URING_CMD_DISCARD;
+		sqe->addr = op->off;
+		sqe->addr3 = io->len;
+		break;
+	case SLOT_OP_RAW:
+		return;
+	}
+	sqe->flags = IOSQE_FIXED_FILE;
+	sqe->fd = (int)op->file;
+}
+
+static void op_issue(struct slot_op *op)
+{
+	struct io_uring_sqe *sqe = op_sqe(op);
+
+	if (!sqe)
+		return op_finish(op, -EIO);
+	op_prep(op, sqe);
+}
+
+/* Return: the operation goes on with its rest, and was issued again. */
+static bool op_goes_on(struct slot_op *op, int *res)
+{
+	struct slot *s = op->slot;
+
+	/* Nobody waits for it any more. */
+	if (s->aborted)
+		return false;
+	if ((*res == -EAGAIN || *res == -EINTR) && op->retries < OP_RETRIES_MAX) {
+		op->retries++;
+	} else if (op->kind == SLOT_OP_RW && *res >= 0) {
+		op->moved += (uint64_t)*res;
+		if (op->moved == s->io.len) {
+			*res = 0;
+			return false;
+		}
+		if (*res == 0 || op->moved > s->io.len) {
+			*res = -EIO; /* behind the end of the file, or a lying one */
+			return false;
+		}
+	} else if (op->kind == SLOT_OP_FALLOCATE && *res == -EOPNOTSUPP && op->fallback_mode >= 0) {
+		op->mode = op->fallback_mode;
+		op->fallback_mode = -1;
+	} else if (op->kind == SLOT_OP_BLKDISCARD && *res == -EOPNOTSUPP) {
+		op->kind = SLOT_OP_FALLOCATE;
+		op->mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+		op->fallback_mode = -1;
+	} else {
+		return false;
+	}
+	op_issue(op);
+	return true;
+}
+
+static void op_done(struct ur_op *ur, int res)
+{
+	struct slot_op *op = container_of(ur, struct slot_op, op);
+
+	op->slot->queue->n_in_flight--;
+	if (op->kind == SLOT_OP_RAW)
+		res = op->done(&op->slot->io, res);
+	else if (op_goes_on(op, &res))
+		return;
+	op_finish(op, res < 0 ? res : 0);
+}
+
+/* Return: an operation that holds a reference of its request; NULL, and the request will fail, if
+ * all are taken. */
+static struct slot_op *op_take(struct ub_io *io, enum slot_op_kind kind, struct ub_file *file,
+			       uint64_t off)
+{
+	struct slot *s = slot_of(io);
+	struct queue *q = s->queue;
+
+	assert(s->refs > 0);
+	s->answered = true;
+	for (unsigned int i = 0; i < q->max_ops; i++) {
+		struct slot_op *op = &q->ops[s->tag * q->max_ops + i];
+
+		if (op->in_use)
+			continue;
+		*op = (struct slot_op){
+			.op.done = op_done,
+			.slot = s,
+			.off = off,
+			.kind = kind,
+			.file = file ? file->slot : 0,
+			.fallback_mode = -1,
+			.in_use = true,
+		};
+		slot_ref(s);
+		return op;
+	}
+	ub_io_done(io, -EIO);
+	return NULL;
+}
+
+static void op_rw(struct ub_io *io, struct ub_file *file, uint64_t off, int rw_flags)
+{
+	struct slot_op *op = op_take(io, SLOT_OP_RW, file, off);
+
+	if (!op)
+		return;
+	op->mode = rw_flags;
+	op_issue(op);
+}
+
+void ub_read(struct ub_io *io, struct ub_file *file, uint64_t off)
+{
+	op_rw(io, file, off, 0);
+}
+
+void ub_write(struct ub_io *io, struct ub_file *file, uint64_t off)
+{
+	op_rw(io, file, off, io->flags & UB_FUA ? RWF_DSYNC : 0);
+}
+
+void ub_fdatasync(struct ub_io *io, struct ub_file *file)
+{
+	struct slot_op *op = op_take(io, SLOT_OP_FSYNC, file, 0);
+
+	if (op)
+		op_issue(op);
+}
+
+void ub_fallocate(struct ub_io *io, struct ub_file *file, int mode, int fallback_mode,
+		  uint64_t off)
+{
+	struct slot_op *op = op_take(io, SLOT_OP_FALLOCATE, file, off);
+
+	if (!op)
+		return;
+	op->mode = mode;
+	op->fallback_mode = fallback_mode;
+	op_issue(op);
+}
+
+void ub_blkdiscard(struct ub_io *io, struct ub_file *file, uint64_t off)
+{
+	struct slot_op *op = op_take(io, SLOT_OP_BLKDISCARD, file, off);
+
+	if (op)
+		op_issue(op);
+}
+
+struct io_uring_sqe *ub_sqe(struct ub_io *io, int (*done)(struct ub_io *io, int res))
+{
+	struct slot_op *op = op_take(io, SLOT_OP_RAW, NULL, 0);
+	struct io_uring_sqe *sqe;
+
+	if (!op)
+		return NULL;
+	op->done = done;
+	sqe = op_sqe(op);
+	if (!sqe)
+		op_finish(op, -EIO);
+	return sqe;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ctrl - the control plane: one asynchronous function per command of /dev/ublk-control. Main thread
+ * only, never blocks. The commands are executed by the guard process (ublk/guard.h).
+ *
+ * The caller embeds a struct ctrl_cmd, sets done() and hands it to one of the functions. done() is
+ * called exactly once, from ctrl_dispatch(), never from within the function. After it the command
+ * may be used again. Results: the kernel's, 0 or positive or -errno, or
+ *   -ETIMEDOUT   no answer within the deadline; a START_DEV is cancelled, an ADD_DEV that succeeds
+ *                after all is deleted again
+ *   -EOWNERDEAD  the guard died under an ADD_DEV or START_DEV; other commands are issued again
+ *   -ENODEV      also: /dev/ublk-control is gone
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "ublk/abi.h"
+#include "util/failure.h"
+#include "util/list.h"
+
+struct ctrl;
+
+#define CTRL_AFFINITY_BYTES 1024 /* 8192 CPUs */
+
+struct ctrl_cmd {
+	void (*done)(struct ctrl_cmd *cmd, int res);
+
+	/* In and out, by command; valid from the call to the end of done(). */
+	union {
+		uint64_t features;
+		struct ublksrv_ctrl_dev_info info;
+		struct ublk_params params;
+		uint8_t affinity[CTRL_AFFINITY_BYTES];
+	};
+
+	/* private to ctrl.c */
+	struct list link; /* ctrl->commands */
+	uint64_t id;
+	uint64_t deadline_usec; /* CLOCK_MONOTONIC, 0: none */
+	uint64_t data;
+	uint32_t op;
+	uint32_t dev_id;
+	uint16_t len;
+	bool sent;
+};
+
+/** ctrl_new - Return: 0 or -errno. Opens nothing yet.
+ *  @node: "/dev/ublk-control" but for tests; @program: see guard_spawn() */
+int ctrl_new(const char *node, const char *program, struct ctrl **ret);
+struct ctrl *ctrl_free(struct ctrl *c);
+
+/** ctrl_new_connected - for tests: a control plane whose guard is already at the other end of @sock */
+int ctrl_new_connected(int sock, struct ctrl **ret);
+
+/** ctrl_open - open the control node and start the guard, unless that is done already.
+ *  Return: 0, or -errno with @f set (ModuleMissing, KernelUnsupported) */
+int ctrl_open(struct ctrl *c, struct failure *f);
+
+/** ctrl_get_fd - one descriptor to poll for input; ctrl_dispatch - when it is readable */
+int ctrl_get_fd(const struct ctrl *c);
+void ctrl_dispatch(struct ctrl *c);
+
+/** ctrl_ring_error - why the guard could not make its ring, -errno; 0 if it could or is starting */
+int ctrl_ring_error(const struct ctrl *c);
+
+/** ctrl_guard_pid - the guard, 0 if there is none */
+pid_t ctrl_guard_pid(const struct ctrl *c);
+
+/** ctrl_on_guard_death - tell @fn (main thread) after the guard died and was replaced */
+void ctrl_on_guard_death(struct ctrl *c, void (*fn)(void *arg), void *arg);
+
+/* ---- commands; @timeout_usec 0: wait for ever. All results go to cmd->done(). */
+
+/** out: features. Kernels before 6.5 fail. */
+void ctrl_get_features(struct ctrl *c, struct ctrl_cmd *cmd, uint64_t timeout_usec);
+
+/** in: info (zero but for what is asked), out: info as granted. dev_id -1: the driver picks. */
+void ctrl_add_dev(struct ctrl *c, struct ctrl_cmd *cmd, uint64_t timeout_usec);
+
+/** in: params, len and types filled */
+void ctrl_set_params(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t timeout_usec);
+
+/** out: params; types has DEVT set always */
+void ctrl_get_params(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t timeout_usec);
+
+/** out: info. Asks GET_DEV_INFO2; a kernel that lacks it is asked GET_DEV_INFO. */
+void ctrl_get_dev_info(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t timeout_usec);
+
+/** out: affinity, a bit per possible CPU */
+void ctrl_get_queue_affinity(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id,
+			     unsigned int queue, uint64_t timeout_usec);
+
+/** @server: process that opened the char device (this one) */
+void ctrl_start_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, pid_t server,
+		    uint64_t timeout_usec);
+
+/** ctrl_stop_dev - waits in the kernel until every request is complete
+ *  @only_unused: TRY_STOP_DEV, -EBUSY if somebody has it open (needs UBLK_F_SAFE_STOP_DEV) */
+void ctrl_stop_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, bool only_unused,
+		   uint64_t timeout_usec);
+
+/** ctrl_del_dev - waits until the id is free again; after the deadline the kernel frees it later */
+void ctrl_del_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t timeout_usec);
+
+/** ctrl_sync_dev - write back the page cache of /dev/ublkbN and flush it
+ *  @exclusive: fail with -EBUSY if it is mounted, swap or stacked upon */
+void ctrl_sync_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, bool exclusive,
+		   uint64_t timeout_usec);

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "ublk/guard.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "uring/ring.h"
+#include "util/cleanup.h"
+#include "util/list.h"
+
+/* Commands wait in the kernel's workers; with fewer workers than waiting STARTs the STOP that would
+ * free them is never executed. Threads come on demand, so a large number costs nothing. */
+enum { GUARD_MAX_WORKERS = 4096 };
+
+struct guard {
+	struct ring ring;
+	int sock, control;
+	bool ended;
+	struct ur_op readable;
+	struct ur_op cancelled; /* nobody waits for the result of a cancel */
+	struct list commands;
+};
+
+struct command {
+	struct ur_op op;
+	struct guard *guard;
+	struct list link; /* guard->commands */
+	struct guard_request req;
+	int fd;  /* SYNC: the open block device, or -1 */
+	int res; /* SYNC: what is reported once it is closed */
+};
+
+static void command_reply(struct command *c, int res)
+{
+	struct guard_reply r = {
+		.id = c->req.id,
+		.op = c->req.op,
+		.res = res,
+		.dev_id = c->req.dev_id,
+		.len = c->req.len,
+		.path_len = c->req.path_len,
+	};
+
+	memcpy(r.payload, c->req.payload, c->req.len);
+	/* Blocking on purpose: the parent always reads, and an answer must not get lost. */
+	if (send(c->guard->sock, &r, GUARD_REPLY_SIZE(r.len), MSG_NOSIGNAL) < 0)
+		c->guard->ended = true;
+	list_remove(&c->link);
+	free(c);
+}
+
+static void command_done(struct ur_op *op, int res)
+{
+	command_reply(container_of(op, struct command, op), res);
+}
+
+/* The kernel's answer goes where the request's payload was: `addr` is the payload itself. */
+static void command_issue(struct command *c)
+{
+	struct guard_request *q = &c->req;
+	struct ublksrv_ctrl_cmd cmd = {
+		.dev_id = q->dev_id,
+		.queue_id = 0xffff,
+		.len = q->len,
+		.addr = q->len ? (uintptr_t)q->payload : 0,
+		.data = { q->data },
+		.dev_path_len = q->path_len,
+	};
+	struct io_uring_sqe *sqe;
+
+	c->op.done = command_done;
+	sqe = ring_sqe(&c->guard->ring, &c->op);
+	if (!sqe)
+		return command_reply(c, -EAGAIN);
+	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->fd = c->guard->control;
+	sqe->cmd_op = q->op;
+	memcpy((char *)sqe + UBLK_ABI_SQE_CMD_OFFSET, &cmd, sizeof(cmd));
+}
+
+/* ---- SYNC: open, fsync, close, each on a worker, since each of them can block */
+
+static struct io_uring_sqe *sync_step(struct command *c, void (*done)(struct ur_op *, int))
+{
+	struct io_uring_sqe *sqe;
+
+	c->op.done = done;
+	sqe = ring_sqe(&c->guard->ring, &c->op);
+	if (!sqe) {
+		if (c->fd >= 0)
+			(void) close(c->fd);
+		command_reply(c, -EAGAIN);
+	}
+	return sqe;
+}
+
+static void sync_closed(struct ur_op *op, int res)
+{
+	struct command *c = container_of(op, struct command, op);
+
+	command_reply(c, c->res);
+}
+
+static void sync_flushed(struct ur_op *op, int res)
+{
+	struct command *c = container_of(op, struct command, op);
+	struct io_uring_sqe *sqe = sync_step(c, sync_closed);
+
+	c->res = res;
+	if (!sqe)
+		return;
+	io_uring_prep_close(sqe, c->fd);
+	sqe->user_data = (uintptr_t)&c->op;
+	sqe->flags |= IOSQE_ASYNC;
+}
+
+static void sync_opened(struct ur_op *op, int res)
+{
+	struct command *c = container_of(op, struct command, op);
+	struct io_uring_sqe *sqe;
+
+	if (res < 0)
+		return command_reply(c, res);
+	c->fd = res;
+	sqe = sync_step(c, sync_flushed);
+	if (!sqe)
+		return;
+	io_uring_prep_fsync(sqe, c->fd, 0);
+	sqe->user_data = (uintptr_t)&c->op;
+}
+
+static void sync_issue(struct command *c)
+{
+	int flags = O_RDONLY | O_CLOEXEC | (c->req.data & GUARD_SYNC_EXCLUSIVE ? O_EXCL : 0);
+	struct io_uring_sqe *sqe = sync_step(c, sync_opened);
+
+	if (!sqe)
+		return;
+	c->req.len = 0;
+	(void) snprintf((char *)c->req.payload, sizeof(c->req.payload), "/dev/ublkb%u",
+			c->req.dev_id);
+	io_uring_prep_openat(sqe, AT_FDCWD, (const char *)c->req.payload, flags, 0);
+	sqe->user_data = (uintptr_t)&c->op;
+	sqe->flags |= IOSQE_ASYNC;
+}
+
+/* ---- requests */
+
+static void guard_cancel(struct guard *g, uint64_t id)
+{
+	struct command *c, *tmp;
+	struct io_uring_sqe *sqe;
+
+	list_for_each(c, tmp, &g->commands, link) {
+		if (c->req.id != id)
+			continue;
+		sqe = ring_sqe(&g->ring, &g->cancelled);
+		if (!sqe)
+			return;
+		sqe->opcode = IORING_OP_ASYNC_CANCEL;
+		sqe->fd = -1;
+		sqe->addr = (uintptr_t)&c->op;
+		return;
+	}
+}
+
+static void guard_request(struct guard *g, const struct guard_request *q)
+{
+	struct command *c;
+
+	if (q->op == GUARD_OP_CANCEL)
+		return guard_cancel(g, q->data);
+
+	c = calloc(1, sizeof(*c));
+	if (!c) {
+		struct guard_reply r = { .id = q->id, .op = q->op, .res = -ENOMEM };
+
+		(void) send(g->sock, &r, GUARD_REPLY_SIZE(0), MSG_NOSIGNAL);
+		return;
+	}
+	c->guard = g;
+	c->fd = -1;
+	memcpy(&c->req, q, GUARD_REQUEST_SIZE(q->len));
+	list_append(&g->commands, &c->link);
+	if (q->op == GUARD_OP_SYNC)
+		sync_issue(c);
+	else
+		command_issue(c);
+}
+
+static void guard_watch(struct guard *g)
+{
+	struct io_uring_sqe *sqe = ring_sqe(&g->ring, &g->readable);
+
+	if (!sqe) {
+		g->ended = true;
+		return;
+	}
+	io_uring_prep_poll_add(sqe, g->sock, POLLIN);
+	sqe->user_data = (uintptr_t)&g->readable;
+}
+
+static void guard_readable(struct ur_op *op, int res)
+{
+	struct guard *g = container_of(op, struct guard, readable);
+	struct guard_request q;
+	ssize_t n;
+
+	for (;;) {
+		n = recv(g->sock, &q, sizeof(q), MSG_DONTWAIT);
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			break;
+		if (n <= 0) {
+			g->ended = true;
+			return;
+		}
+		/* The parent is our own code: a malformed message is a bug, not input. */
+		assert((size_t)n >= GUARD_REQUEST_SIZE(0) && q.len <= GUARD_PAYLOAD_MAX &&
+		       (size_t)n == GUARD_REQUEST_SIZE(q.len));
+		guard_request(g, &q);
+	}
+	guard_watch(g);
+}
+
+static void guard_ignore(struct ur_op *op, int res)
+{
+}
+
+int guard_main(int sock, int control)
+{
+	struct guard g = {
+		.sock = sock,
+		.control = control,
+		.readable.done = guard_readable,
+		.cancelled.done = guard_ignore,
+	};
+	struct guard_reply ready = { .op = GUARD_OP_READY };
+	unsigned int workers[2] = { GUARD_MAX_WORKERS, 0 };
+	pid_t parent = getppid();
+
+	/* A terminal's ^C and the service manager's signals are for the parent. */
+	(void) signal(SIGINT, SIG_IGN);
+	(void) signal(SIGTERM, SIG_IGN);
+	(void) signal(SIGHUP, SIG_IGN);
+	(void) signal(SIGUSR2, SIG_IGN);
+	(void) prctl(PR_SET_NAME, "ublkd-guard");
+	(void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		return EXIT_FAILURE;
+
+	list_init(&g.commands);
+	ready.res = ring_init(&g.ring, 64, 1024, IORING_SETUP_SQE128);
+	if (!ready.res)
+		(void) io_uring_register_iowq_max_workers(&g.ring.uring, workers);
+	if (send(sock, &ready, GUARD_REPLY_SIZE(0), MSG_NOSIGNAL) < 0 || ready.res < 0)
+		return EXIT_FAILURE;
+
+	guard_watch(&g);
+	while (!g.ended) {
+		if (ring_turn(&g.ring, 1) < 0)
+			return EXIT_FAILURE;
+	}
+	/* Commands in flight end by themselves; the ring is closed by the exit. */
+	return EXIT_SUCCESS;
+}
+
+/* ---- the parent's side */
+
+int guard_spawn(const char *program, int control, int *ret_sock)
+{
+	static char *const argv[] = { (char *)"ublkd", (char *)"--guard", NULL };
+	_cleanup_close_ int ours = -1, theirs = -1, control_high = -1, theirs_high = -1;
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	int pair[2], err;
+	sigset_t none;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	ours = pair[0];
+	theirs = pair[1];
+	if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
+		return -errno;
+
+	/* Above 4, so that neither dup2 hits the other's source. */
+	theirs_high = fcntl(theirs, F_DUPFD_CLOEXEC, GUARD_CONTROL_FD + 1);
+	control_high = fcntl(control, F_DUPFD_CLOEXEC, GUARD_CONTROL_FD + 1);
+	if (theirs_high < 0 || control_high < 0)
+		return -errno;
+
+	(void) sigemptyset(&none);
+	err = posix_spawn_file_actions_init(&actions);
+	if (err)
+		return -err;
+	err = posix_spawnattr_init(&attr);
+	if (err) {
+		(void) posix_spawn_file_actions_destroy(&actions);
+		return -err;
+	}
+	err = posix_spawn_file_actions_adddup2(&actions, theirs_high, GUARD_SOCK_FD);
+	if (!err)
+		err = posix_spawn_file_actions_adddup2(&actions, control_high, GUARD_CONTROL_FD);
+	if (!err)
+		err = posix_spawnattr_setsigmask(&attr, &none);
+	if (!err)
+		err = posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+	if (!err)
+		err = posix_spawn(&pid, program, &actions, &attr, argv, environ);
+	(void) posix_spawnattr_destroy(&attr);
+	(void) posix_spawn_file_actions_destroy(&actions);
+	if (err)
+		return -err;
+	*ret_sock = TAKE_FD(ours);
+	return pid;
+}

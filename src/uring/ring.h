@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ring - an io_uring with the flags this kernel has, and its loop turn. A ring belongs to the thread
+ * that made it; another thread may only ring_done() it once that thread is gone.
+ */
+#pragma once
+
+#include <liburing.h>
+#include <stdbool.h>
+
+#include "uring/op.h"
+
+struct ring {
+	struct io_uring uring;
+	bool made;
+};
+
+/** ring_init - a ring for one thread that submits and reaps by itself (SINGLE_ISSUER, DEFER_TASKRUN)
+ *  or, where the kernel lacks these, with COOP_TASKRUN, or plain.
+ *  @sq_entries, @cq_entries: powers of two are taken as they are, others rounded up by the kernel
+ *  @extra_flags: IORING_SETUP_SQE128 for control commands, or 0
+ *  Return: 0 or -errno */
+int ring_init(struct ring *r, unsigned int sq_entries, unsigned int cq_entries,
+	      unsigned int extra_flags);
+
+/** ring_done - unmap and close; the kernel ends what is in flight by itself */
+void ring_done(struct ring *r);
+
+/** ring_sqe - a zeroed SQE for @op; submits first if the queue is full.
+ *  Return: the SQE, or NULL if there is none even after a submit (the kernel is out of memory) */
+struct io_uring_sqe *ring_sqe(struct ring *r, struct ur_op *op);
+
+/** ring_turn - submit what is prepared, wait for at least one completion, run all that are there.
+ *  @wait: completions to wait for, 0 or 1
+ *  Return: number of completions run, or -errno (-EINTR is 0) */
+int ring_turn(struct ring *r, unsigned int wait);
+
+/** ring_leave - last call of the ring's own thread, before another thread does ring_done() */
+void ring_leave(struct ring *r);
