@@ -16,9 +16,6 @@
 #include "device/manager.h"
 #include "util/log.h"
 
-/* Longer than any wait; leaves room to add the clock to it. */
-#define FOREVER_USEC (100ULL * 365 * 24 * 3600 * 1000 * 1000)
-
 struct bus_call {
 	struct bus *bus;  /* NULL: the bus is gone, nobody is told */
 	struct list link; /* bus->calls */
@@ -218,6 +215,9 @@ void bus_calls_abandon(struct bus *b)
 }
 
 /* ---- options */
+
+/* Longer than any wait; leaves room to add the clock to it. */
+#define FOREVER_USEC (100ULL * 365 * 24 * 3600 * 1000 * 1000)
 
 static int read_option(sd_bus_message *m, unsigned int allowed, struct bus_options *o,
 		       sd_bus_error *error)

@@ -301,10 +301,8 @@ int bus_read_settings(sd_bus_message *m, const char *name, struct device_config 
 	r = apply_all(c, &s, &p, error);
 	if (r < 0)
 		return r;
-	/* Checked only if each setting is fine: the rest would be about what was not set. */
-	if (p.n_fatal == 0)
-		(void)device_config_check(c, &p);
-	if (p.out_of_memory)
+	r = device_config_check(c, &p);
+	if (r == -ENOMEM || p.out_of_memory)
 		return -ENOMEM;
 	if (p.n_fatal > 0) {
 		text = problems_join(&p);

@@ -170,10 +170,12 @@ static bool take_key(struct reader *r)
 static bool take_line(struct reader *r, char *line, size_t len)
 {
 	r->number++;
-	if (memchr(line, '\0', len))
-		return reject(r, "the line contains a NUL byte");
-	if (!utf8_is_valid(line, len))
-		return reject(r, "the line is not valid UTF-8");
+	if (!utf8_is_valid(line, len)) {
+		if (*skip_blanks(line) == '[')
+			r->section = SECTION_SKIPPED;
+		return reject(r, memchr(line, '\0', len) ? "the line contains a NUL byte"
+							 : "the line is not valid UTF-8");
+	}
 	if (r->number == 1 && strncmp(line, "\xef\xbb\xbf", 3) == 0) {
 		line += 3;
 		len -= 3;

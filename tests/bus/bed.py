@@ -57,9 +57,9 @@ def need(*programs):
         skip_all('needs root: the bus lets only root own the name')
 
 
-def run_tests(tests, before=lambda: None):
+def run_tests(tests, before=lambda: None, log=None):
     """Each is a function; its name, with blanks, says what holds. TAP; exit 1 if one failed.
-    @before: called before each"""
+    @before: called before each; @log: a file whose end is shown if one failed"""
     failed = 0
     print(f'1..{len(tests)}', flush=True)
     for i, test in enumerate(tests, 1):
@@ -70,7 +70,8 @@ def run_tests(tests, before=lambda: None):
         except Exception:  # pylint: disable=broad-except
             failed += 1
             print(f'not ok {i} - {name}')
-            for line in traceback.format_exc().splitlines():
+            end = log.read_text(errors='replace').splitlines()[-40:] if log else []
+            for line in traceback.format_exc().splitlines() + end:
                 print(f'# {line}')
         else:
             print(f'ok {i} - {name}')

@@ -83,6 +83,9 @@ def wait_property(client, path, interface, name, value):
 
 def forget_all():
     """What a test that failed left behind would fail the next."""
+    if not DAEMON.is_running():
+        DAEMON.start()
+        bed.wait_for('the name', BUS.has_name)
     client = BUS.client()
     for name in names(client):
         delete(client, name)
@@ -479,7 +482,7 @@ with bed.Folder() as top:
             start_without_the_driver_names_the_fix, a_failed_add_leaves_nothing_behind,
             the_name_comes_back_with_the_bus, another_owner_of_the_name_is_waited_for,
             a_bus_that_comes_later_is_found, a_second_daemon_is_refused, sigterm_ends_it_cleanly,
-        ], before=forget_all)
+        ], before=forget_all, log=DAEMON.log)
     finally:
         DAEMON.stop()
         BUS.stop()

@@ -191,8 +191,8 @@ class Client:
                     body = self.buffer[header_size:header_size + body_size]
                     self.buffer = self.buffer[header_size + body_size:]
                     return Message(header, body)
-            left = end - time.monotonic()
-            if left <= 0 or not select.select([self.socket], [], [], left)[0]:
+            left = max(0, end - time.monotonic())
+            if not select.select([self.socket], [], [], left)[0]:
                 return None
             more = self.socket.recv(65536)
             if not more:
@@ -231,6 +231,6 @@ class Client:
             found = [s for s in self.signals if member in (None, s.member)]
             if found or time.monotonic() >= end:
                 break
-            select.select([self.socket], [], [], end - time.monotonic())
+            select.select([self.socket], [], [], max(0, end - time.monotonic()))
         self.signals = [s for s in self.signals if s not in found]
         return found

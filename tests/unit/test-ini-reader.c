@@ -132,10 +132,10 @@ static void malformed_lines_are_named(void)
 
 static void broken_header_ends_the_section(void)
 {
-	read_text(
-		"[Device]\nA=1\n[Queue\nB=2\n[]\nC=3\n[a b]\nD=4\n[Queue] x\nE=5\n[Queue]\nF=6\n");
-	CHECK_EQ(problems.n_fatal, 4);
-	CHECK_STR(dump(), "1 Device\n2 Device.A=1\n11 Queue\n12 Queue.F=6\n");
+	read_text("[Device]\nA=1\n[Queue\nB=2\n[]\nC=3\n[a b]\nD=4\n[Q\xff]\nD=5\n[Queue] "
+		  "x\nE=5\n[Queue]\nF=6\n");
+	CHECK_EQ(problems.n_fatal, 5);
+	CHECK_STR(dump(), "1 Device\n2 Device.A=1\n13 Queue\n14 Queue.F=6\n");
 }
 
 static void key_needs_a_section(void)

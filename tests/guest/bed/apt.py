@@ -108,7 +108,7 @@ class PrivateApt:
         ]
 
     def run(self, tool: str, *args: str, cwd: Path | None = None) -> str:
-        """Run apt-get or apt-cache and return its stdout; BedError with its last words if it fails."""
+        """Run apt-get or apt-cache; return its stdout, or raise BedError with its last words."""
         r = subprocess.run([tool, *self._options(), *args], stdin=subprocess.DEVNULL,
                            capture_output=True, text=True, cwd=cwd, check=False)
         if r.returncode != 0:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Writes initramfs archives ("newc" cpio): no root needed, and the same input gives the same bytes."""
+"""Writes initramfs archives ("newc" cpio); needs no root, and equal input gives equal bytes."""
 
 import os
 import stat

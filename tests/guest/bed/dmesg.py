@@ -11,8 +11,8 @@ BAD = re.compile("|".join((
     r"\brcu\b.*\b(stall|self-detected|kthread starved)", r"soft lockup", r"hard LOCKUP",
     r"workqueue lockup", r"scheduling while atomic", r"sleeping function called from invalid",
     r"refcount_t: ", r"possible (recursive|circular) locking", r"bad (page|unlock balance)",
-    r"cannot create duplicate filename", r"kobject_add_internal failed", r"list_(add|del) corruption",
-    r"Unable to handle kernel", r"unregister_netdevice: waiting", r"page allocation failure",
+    r"cannot create duplicate filename", r"kobject_add_internal failed",
+    r"list_(add|del) corruption", r"Unable to handle kernel", r"unregister_netdevice: waiting", r"page allocation failure",
     r"detected stalls",
 )))
 
