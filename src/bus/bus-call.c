@@ -151,21 +151,20 @@ static int call_begin(struct bus_call *c, struct device *d, const struct bus_opt
 	const struct device_stop_options stop = {.force = o->force,
 						 .timeout_usec = o->timeout_usec};
 	struct device_status st = {};
-	int r;
+	int r = -EINVAL;
 
 	switch (c->verb) {
 	case BUS_ADD:
 	case BUS_START:
 		r = device_start(d, o->timeout_usec, &c->wait, f);
 		break;
-	case BUS_STOP:
-		r = device_stop(d, &stop, &c->wait, f);
-		break;
 	case BUS_DELETE:
-	default:
 		device_get_status(d, &st);
 		if (st.state == DEVICE_DEFINED || st.state == DEVICE_FAILED)
 			return manager_delete(c->bus->manager, d, f);
+		r = device_stop(d, &stop, &c->wait, f);
+		break;
+	case BUS_STOP:
 		r = device_stop(d, &stop, &c->wait, f);
 		break;
 	}

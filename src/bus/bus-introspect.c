@@ -92,12 +92,10 @@ static int exchange(sd_bus *server, sd_bus *client, const char *path, struct ans
 	return a->error;
 }
 
-/* Only what is ours, and no names of children: those are the devices there happen to be.
- * Return: number of interfaces written */
-static unsigned int print_own(char *xml)
+/* Only what is ours, and no names of children: those are the devices there happen to be. */
+static void print_own(char *xml)
 {
 	static const char standard[] = "<interface name=\"org.freedesktop.DBus.";
-	unsigned int n = 0;
 	bool skip = false;
 	char *save, *line;
 
@@ -106,14 +104,11 @@ static unsigned int print_own(char *xml)
 
 		if (strncmp(tag, standard, strlen(standard)) == 0)
 			skip = true;
-		else if (strncmp(tag, "<interface ", strlen("<interface ")) == 0)
-			n++;
 		if (!skip && strncmp(tag, "<node name=", strlen("<node name=")) != 0)
 			(void)printf("%s\n", line);
 		if (strncmp(tag, "</interface>", strlen("</interface>")) == 0)
 			skip = false;
 	}
-	return n;
 }
 
 static bool has_own(const char *xml)
@@ -160,6 +155,6 @@ int bus_introspect(const char *path)
 		return r;
 	if (!xml || !has_own(xml))
 		return -ENOENT;
-	(void)print_own(xml);
+	print_own(xml);
 	return fflush(stdout) == 0 ? 0 : -errno;
 }

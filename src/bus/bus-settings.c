@@ -13,6 +13,8 @@
 #include "device/device-config.h"
 #include "target/registry.h"
 
+#define SETTINGS_MAX 256 /* several times as many as there are keys */
+
 struct bus_setting {
 	char *key, *value;
 	char type; /* first letter of the D-Bus type */
@@ -173,6 +175,8 @@ static int read_setting(sd_bus_message *m, struct bus_settings *s, sd_bus_error 
 		if (strcmp(s->v[i].key, key) == 0)
 			return bus_set_argsf(error, "setting '%.64s' is given twice", key);
 
+	if (s->n == SETTINGS_MAX)
+		return bus_set_argsf(error, "more than %d settings are given", SETTINGS_MAX);
 	grown = reallocarray(s->v, s->n + 1, sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
@@ -238,9 +242,9 @@ static bool type_fits(const struct ub_opt *opt, char type)
 	case UB_TYPE_BYTES:
 	case UB_TYPE_UINT:
 	case UB_TYPE_USEC:
-	default:
 		return type != 'b' && type != 'a';
 	}
+	return false;
 }
 
 static int apply(struct device_config *c, const struct bus_setting *s, struct problems *p,

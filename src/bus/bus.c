@@ -247,8 +247,7 @@ static int on_disconnected(sd_bus_message *m, void *userdata, sd_bus_error *erro
 
 	if (sd_bus_message_get_bus(m) != b->sd)
 		return 0;
-	if (b->has_name)
-		complain(b, "the bus is gone");
+	complain(b, b->has_name ? "the bus is gone" : "the bus closed the connection");
 	b->has_name = false;
 	retry_later(b);
 	return 0;

@@ -84,6 +84,7 @@ void device_step(struct device *d, const char *sub_state)
 {
 	d->sub_state = sub_state;
 	log_full(LOG_DEBUG, 0, device_get_name(d), NULL, 0, "%s: %s", d->operation, sub_state);
+	manager_device_changed(d->manager, d);
 }
 
 /* ---- callers who wait */

@@ -35,6 +35,7 @@ struct manager {
 	void *ready_arg;
 	unsigned int n_starting; /* autostarts not yet ended */
 	struct sweep *sweep;
+	sd_event_source *sweep_timer;
 
 	/* shutdown */
 	void (*down)(void *arg);
@@ -53,8 +54,9 @@ void manager_autostart(struct manager *m, struct device *d);
 /* ---- sweep.c */
 
 /** sweep_start - delete what a dead ublkd left in the kernel: devices with our cookie that no living
- *  process serves and no device of ours is. Asynchronous, silent if there is nothing.
- *  @done: called once; may be NULL */
+ *  process serves and no device of ours is. Asynchronous, silent if there is nothing; comes back
+ *  by itself for those still dying.
+ *  @done: called once, after the first look; may be NULL */
 void sweep_start(struct manager *m, void (*done)(struct manager *m));
 void sweep_cancel(struct manager *m);
 

@@ -45,6 +45,7 @@ int manager_new(sd_event *event, struct ctrl *ctrl, const struct config_paths *p
 		const struct daemon_config *config, struct manager **ret);
 struct manager *manager_free(struct manager *m); /* only when all devices are stopped */
 
+/** manager_set_listener - @l NULL: nobody listens any more */
 void manager_set_listener(struct manager *m, const struct manager_listener *l, void *arg);
 
 /** manager_start - look at the kernel, remove what a dead ublkd left there, define the devices of
@@ -72,7 +73,8 @@ struct device *manager_find_node(struct manager *m, const char *node);
 int manager_add(struct manager *m, struct device_config *config, struct device **ret,
 		struct failure *f);
 
-/** manager_delete - forget a device that does not run (defined or failed).
+/** manager_delete - forget a device that does not run (defined or failed). One that is stopping, or
+ *  whose start was given up, is forgotten when that is over. May be called from device_wait.done().
  *  Return: 0, or -errno with @f set */
 int manager_delete(struct manager *m, struct device *d, struct failure *f);
 

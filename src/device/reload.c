@@ -41,22 +41,21 @@ static void report(struct reload_result *r, const char *device, const char *chan
 
 static void apply_changed(struct device *d, struct device_config *config, struct reload_result *r)
 {
-	const char *name = device_get_name(d);
-
 	d->orphaned = false;
 	if (device_config_equal(d->config, config)) {
 		(void) device_config_free(config);
 		d->changed = device_config_free(d->changed);
-		return report(r, name, "unchanged", "");
+		return report(r, device_get_name(d), "unchanged", "");
 	}
 	if (d->run || d->state == DEVICE_RUNNING) {
 		(void) device_config_free(d->changed);
 		d->changed = config;
-		report(r, name, "pending-restart", "the new settings count from the next start on");
+		report(r, device_get_name(d), "pending-restart",
+		       "the new settings count from the next start on");
 	} else {
 		(void) device_config_free(d->config);
 		d->config = config;
-		report(r, name, "updated", "");
+		report(r, device_get_name(d), "updated", "");
 	}
 	manager_device_changed(d->manager, d);
 }

@@ -2,12 +2,16 @@
 /*
  * sweep - delete the ublk devices a dead ublkd left in the kernel. ublkd's are known by their cookie
  * (ublk/features.h); other servers' devices are not touched, nor those of a living ublkd.
+ *
+ * A device whose server is dead but which is still live is dying: its last backing operations are
+ * not over. Nothing can hurry that, so the sweep is repeated until the kernel has taken it down.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "device/manager-internal.h"
@@ -17,6 +21,7 @@
 #include "util/parse.h"
 
 #define SWEEP_DIR "/sys/class/ublk-char"
+#define SWEEP_AGAIN_USEC (1000 * UINT64_C(1000))
 
 struct sweep {
 	struct manager *manager;
@@ -24,6 +29,7 @@ struct sweep {
 	struct co co;
 	struct ctrl_cmd cmd;
 	int res;
+	bool dying; /* there was a device to come back to */
 	int *ids;
 	size_t n, i;
 };
@@ -58,18 +64,24 @@ static int sweep_read_ids(struct sweep *s)
 	return 0;
 }
 
-static bool is_left_over(struct manager *m, const struct ublksrv_ctrl_dev_info *info)
+enum verdict { NOT_OURS, DYING, LEFT_OVER };
+
+static enum verdict judge(struct manager *m, const struct ublksrv_ctrl_dev_info *info)
 {
 	struct device *d = NULL;
 
 	if (!cookie_is_ours(info->ublksrv_flags))
-		return false;
+		return NOT_OURS;
 	while ((d = manager_next(m, d)))
 		if (d->kernel.cookie == info->ublksrv_flags)
-			return false;
+			return NOT_OURS;
+	if (info->state != UBLK_S_DEV_LIVE)
+		return LEFT_OVER;
 	/* Another ublkd, alive: it has a runtime directory of its own. */
-	return !(info->state == UBLK_S_DEV_LIVE && info->ublksrv_pid > 0 &&
-		 info->ublksrv_pid != getpid() && kill(info->ublksrv_pid, 0) == 0);
+	if (info->ublksrv_pid > 0 && info->ublksrv_pid != getpid() &&
+	    kill(info->ublksrv_pid, 0) == 0)
+		return NOT_OURS;
+	return DYING;
 }
 
 static void sweep_run(struct sweep *s);
@@ -82,12 +94,29 @@ static void on_cmd(struct ctrl_cmd *cmd, int res)
 	sweep_run(s);
 }
 
+static int on_again(sd_event_source *source, uint64_t usec, void *arg)
+{
+	sweep_start(arg, NULL);
+	return 0;
+}
+
+static void sweep_again(struct manager *m)
+{
+	sd_event_source_disable_unref(TAKE_PTR(m->sweep_timer));
+	if (sd_event_add_time_relative(m->event, &m->sweep_timer, CLOCK_MONOTONIC, SWEEP_AGAIN_USEC,
+				       0, on_again, m) < 0)
+		log_warning("not looking again for devices left by a dead ublkd: no timer");
+}
+
 static void sweep_end(struct sweep *s)
 {
 	struct manager *m = s->manager;
 	void (*done)(struct manager *m) = s->done;
+	bool again = s->dying;
 
 	m->sweep = sweep_free(s);
+	if (again)
+		sweep_again(m);
 	if (done)
 		done(m);
 }
@@ -95,21 +124,20 @@ static void sweep_end(struct sweep *s)
 static void sweep_run(struct sweep *s)
 {
 	struct ctrl *ctrl = s->manager->ctrl;
+	enum verdict v;
 
 	CO_BEGIN(&s->co);
 	for (s->i = 0; s->i < s->n; s->i++) {
 		CO_AWAIT(&s->co, ctrl_get_dev_info(ctrl, &s->cmd, s->ids[s->i],
 						   DEVICE_CTRL_TIMEOUT_USEC));
-		if (s->res < 0 || !is_left_over(s->manager, &s->cmd.info))
+		v = s->res < 0 ? NOT_OURS : judge(s->manager, &s->cmd.info);
+		s->dying |= v == DYING;
+		if (v != LEFT_OVER)
 			continue;
 		log_warning("ublk device %d was left by an ublkd that died: deleting it",
 			    s->ids[s->i]);
-		/* Never delete a live device: that would hold the driver's lock while it stops. */
-		CO_AWAIT(&s->co, ctrl_stop_dev(ctrl, &s->cmd, s->ids[s->i], false,
-					       DEVICE_CTRL_TIMEOUT_USEC));
-		if (s->res >= 0)
-			CO_AWAIT(&s->co, ctrl_del_dev(ctrl, &s->cmd, s->ids[s->i],
-						      DEVICE_CTRL_TIMEOUT_USEC));
+		CO_AWAIT(&s->co, ctrl_del_dev(ctrl, &s->cmd, s->ids[s->i],
+					      DEVICE_CTRL_TIMEOUT_USEC));
 		if (s->res < 0 && s->res != -ENODEV)
 			log_warning("ublk device %d cannot be deleted: %s", s->ids[s->i],
 				    strerror(-s->res));
@@ -154,4 +182,5 @@ void sweep_start(struct manager *m, void (*done)(struct manager *m))
 void sweep_cancel(struct manager *m)
 {
 	m->sweep = sweep_free(m->sweep);
+	sd_event_source_disable_unref(TAKE_PTR(m->sweep_timer));
 }

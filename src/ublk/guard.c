@@ -285,7 +285,7 @@ int guard_spawn(const char *program, int control, int *ret_sock)
 	posix_spawnattr_t attr;
 	int pair[2], err;
 	sigset_t none;
-	pid_t pid;
+	pid_t pid = -1;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;

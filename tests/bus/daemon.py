@@ -6,6 +6,7 @@ The kernel of the host is not needed; where it has no ublk driver, a start must 
 
 import json
 import pathlib
+import socket
 import subprocess
 import sys
 import time
@@ -166,7 +167,8 @@ def signals_tell_of_new_changed_and_removed():
     assert [s.body for s in new] == [['sig', path]], seen
     assert added[0].path == MANAGER_PATH and added[0].body[0] == path, added
     assert added[0].body[1][DEVICE]['Name'] == 'sig', added
-    changed = [s.body[1] for s in seen if s.member == 'PropertiesChanged' and s.path == MANAGER_PATH]
+    changed = [s.body[1] for s in seen
+               if s.member == 'PropertiesChanged' and s.path == MANAGER_PATH]
     assert {'NDevices': 1} in changed, changed
     delete(client, 'sig')
     seen = client.take_signals()
@@ -332,6 +334,7 @@ def wrong_types_are_refused():
     twice = [('Size', Variant('s', '1G')), ('Target', Variant('s', 'null')),
              ('Size', Variant('s', '2G'))]
     expect(INVALID_ARGS, manager, client, 'AddDevice', 'sa{sv}t', 'bad', twice, 0, says=['Size'])
+    expect(INVALID_ARGS, add, client, 'bad', settings(**{f'k{i}': '' for i in range(300)}))
     expect(INVALID_ARGS, add, client, 'bad', None, 2, says=['bad'])
     expect(INVALID_ARGS, add, client, 'bad', None, 1 << 63)
     expect(INVALID_ARGS, manager, client, 'AddDevice', 's', 'bad')
@@ -431,7 +434,6 @@ def a_bus_that_comes_later_is_found():
         # A socket without a listener is refused, not missing: both must be got over.
         for refusing in (False, True):
             if refusing:
-                import socket
                 stale = socket.socket(socket.AF_UNIX)
                 stale.bind(str(bus.socket))
                 stale.close()

@@ -14,6 +14,7 @@ from .agent import OUT
 from .cache import BedError, Skip
 from .machine import Machine
 
+EXPIRING = ["kernels/*", "root/*", "root-tree/*", "snapshots/*/*", "installs/*/*"]
 EXPIRE_DAYS = 14
 
 
@@ -49,8 +50,9 @@ def cmd_run(a) -> int:
     if len(argv) == 1 and any(c in argv[0] for c in " \t\n;|&<>$"):
         argv = ["sh", "-c", argv[0]]
     machine = Machine(a.kernel, a.mem, a.cpus)
-    out = run.run(machine, argv, _write_through, share=_directory("--share", a.share), tree=_directory("--install", a.install),
-                  timeout_s=a.timeout, env=_environment(a.env), allow=a.dmesg_allow)
+    out = run.run(machine, argv, _write_through, share=_directory("--share", a.share),
+                  tree=_directory("--install", a.install), timeout_s=a.timeout,
+                  env=_environment(a.env), allow=a.dmesg_allow)
     for line in out.notes:
         cache.say(line)
     return out.status
@@ -62,14 +64,15 @@ def cmd_cases(a) -> int:
         found = [c for c in found if fnmatch.fnmatch(c.name, a.filter) or a.filter in c.name]
     if not found:
         raise BedError("cases: none found")
-    runner = cases.Runner(a.kernel, tree=_directory("--install", a.install), timeout_s=a.timeout, memory_mb=a.mem,
-                          cpus=a.cpus, env=_environment(a.env))
+    runner = cases.Runner(a.kernel, tree=_directory("--install", a.install),
+                          timeout_s=a.timeout, memory_mb=a.mem, cpus=a.cpus,
+                          env=_environment(a.env))
     return runner.run(found, a.jobs)
 
 
 def cmd_prepare(a) -> int:
     status = 0
-    cache.expire(["kernels/*", "root/*", "root-tree/*", "snapshots/*/*", "installs/*/*"], EXPIRE_DAYS)
+    cache.expire(EXPIRING, EXPIRE_DAYS)
     rootfs.get()
     for series in a.series:
         try:

@@ -12,7 +12,8 @@ BAD = re.compile("|".join((
     r"workqueue lockup", r"scheduling while atomic", r"sleeping function called from invalid",
     r"refcount_t: ", r"possible (recursive|circular) locking", r"bad (page|unlock balance)",
     r"cannot create duplicate filename", r"kobject_add_internal failed",
-    r"list_(add|del) corruption", r"Unable to handle kernel", r"unregister_netdevice: waiting", r"page allocation failure",
+    r"list_(add|del) corruption", r"Unable to handle kernel",
+    r"unregister_netdevice: waiting", r"page allocation failure",
     r"detected stalls",
 )))
 
@@ -20,7 +21,6 @@ BAD = re.compile("|".join((
 # A version is a prefix of the release's numbers; () is every kernel.
 NOISE = (
     ((7, 2, 13), r"UBSAN: array-index-out-of-bounds in .*io_uring/rsrc\.c"),
-    ((7, 2, 12), r"UBSAN: array-index-out-of-bounds in .*io_uring/rsrc\.c"),
 )
 
 

@@ -133,7 +133,7 @@ def _unpack(release: str, debs: list[Path], tmp: Path) -> None:
     target.mkdir(parents=True)
     modules.keep(source, target)
     run_logged(["depmod", "-b", tmp / "modules", release], log)
-    run_logged(["mkfs.erofs", "-d0", "-T0", tmp / "modules.erofs", tmp / "modules/lib/modules"], log)
+    run_logged(["mkfs.erofs", "-d0", "-T0", tmp / "modules.erofs", target.parent], log)
     make_initrd(target, tmp / "initrd")
     (tmp / "release").write_text(release + "\n")
     shutil.rmtree(full)
