@@ -115,9 +115,10 @@ static void sync_closed(struct ur_op *op, int res)
 static void sync_flushed(struct ur_op *op, int res)
 {
 	struct command *c = container_of(op, struct command, op);
-	struct io_uring_sqe *sqe = sync_step(c, sync_closed);
+	struct io_uring_sqe *sqe;
 
 	c->res = res;
+	sqe = sync_step(c, sync_closed);
 	if (!sqe)
 		return;
 	io_uring_prep_close(sqe, c->fd);

@@ -301,6 +301,9 @@ int queue_run(struct queue *q)
 	q->config.armed(q->config.arg, r);
 	while (r >= 0 && !queue_is_over(q))
 		r = ring_turn(&q->ring, 1);
+	/* The last turn's commits are only prepared. */
+	if (r >= 0)
+		(void) io_uring_submit(&q->ring.uring);
 	ring_leave(&q->ring);
 	return r < 0 ? r : q->error;
 }
@@ -345,7 +348,12 @@ int queue_new(const struct queue_config *config, struct queue **ret)
 
 	if (!q)
 		return -ENOMEM;
+	assert(config->n_files <= UB_FILES_MAX);
 	q->config = *config;
+	/* The thread reads them when the caller is long gone. */
+	for (unsigned int i = 0; i < config->n_files; i++)
+		q->files[i] = config->files[i];
+	q->config.files = q->files;
 	q->mailbox.fd = -1;
 	q->max_ops = config->target->max_ops ? config->target->max_ops : 1;
 	q->slots = calloc(config->depth, sizeof(*q->slots));

@@ -32,7 +32,7 @@ struct queue_config {
 	unsigned int depth;    /* 1 .. 4096 */
 	uint32_t max_io_bytes; /* multiple of 4096 */
 	int char_fd;           /* /dev/ublkcN; borrowed */
-	const int *files;      /* the target's files; borrowed */
+	const int *files;      /* the target's; the array is copied, the files are borrowed */
 	unsigned int n_files;
 	const struct ub_target *target;
 	void *state;
@@ -80,7 +80,8 @@ struct slot {
 };
 
 struct queue {
-	struct queue_config config;
+	struct queue_config config; /* files: is ours */
+	int files[UB_FILES_MAX];
 	struct ring ring;
 	struct mailbox mailbox;
 	struct ur_op mailbox_op;

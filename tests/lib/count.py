@@ -75,6 +75,7 @@ def main(path):
     with open(path, encoding="utf-8", errors="replace") as f:
         for line in f:
             entry = json.loads(line)
+            entry["name"] = entry["name"].split(" / ")[-1]  # without project and suite
             counts = count(entry, skips)
             total = [a + b for a, b in zip(total, counts)]
             if counts[1]:

@@ -28,7 +28,7 @@ files() {
 	shift
 	# Not quoted: several paths, none with blanks.
 	# shellcheck disable=SC2086
-	find $where \( -name .git -o -name 'build*' -o -name __pycache__ \) -prune -o \
+	find $where -type d \( -name .git -o -path './build*' -o -name __pycache__ \) -prune -o \
 		-type f "$@" -print0 | sort -z
 }
 

@@ -747,11 +747,9 @@ int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait)
 	return n;
 }
 
-void __wrap_io_uring_queue_exit(struct io_uring *ring)
+/* Lock held. */
+static void ring_close(struct fake_ring *r)
 {
-	struct fake_ring *r = ring_of(ring);
-
-	fake_lock();
 	ublk_lost(r);
 	for (unsigned int i = 0; i < r->n_ops; i++)
 		fake.dropped += r->ops[i].in_use;
@@ -763,6 +761,12 @@ void __wrap_io_uring_queue_exit(struct io_uring *ring)
 	free(r->ops);
 	*r = (struct fake_ring){0};
 	fake.n_rings--;
+}
+
+void __wrap_io_uring_queue_exit(struct io_uring *ring)
+{
+	fake_lock();
+	ring_close(ring_of(ring));
 	fake_unlock();
 }
 
@@ -798,7 +802,7 @@ void fake_reset(void)
 	/* A guard leaves its ring to the end of its process. */
 	for (unsigned int i = 0; i < RINGS_MAX; i++)
 		if (rings[i].uring && rings[i].shift)
-			__wrap_io_uring_queue_exit(rings[i].uring);
+			ring_close(&rings[i]);
 	if (fake.n_rings)
 		fake_broken("%u rings are left", fake.n_rings);
 	memset(&fake, 0, sizeof(fake));

@@ -123,7 +123,6 @@ struct fake {
 	struct io_uring_sqe last;       /* the last of them */
 	unsigned int n_rings;           /* open ones */
 	unsigned int dropped;           /* held operations their ring's end took along */
-	unsigned int held_dead;         /* ... that still had memory of ours */
 	unsigned int starve;            /* so many ring slots of every ring cannot be had */
 };
 

@@ -43,11 +43,11 @@ stop a
 
 # A block device below: discard and zeroes get there.
 modprobe null_blk nr_devices=0
-mkdir /sys/kernel/config/nullb/n
-echo 1 > /sys/kernel/config/nullb/n/memory_backed
-echo 1 > /sys/kernel/config/nullb/n/discard
-echo 64 > /sys/kernel/config/nullb/n/size
-echo 1 > /sys/kernel/config/nullb/n/power
+mkdir /sys/kernel/config/nullb/nullb0
+echo 1 > /sys/kernel/config/nullb/nullb0/memory_backed
+echo 1 > /sys/kernel/config/nullb/nullb0/discard
+echo 64 > /sys/kernel/config/nullb/nullb0/size
+echo 1 > /sys/kernel/config/nullb/nullb0/power
 disk=/dev/$(null_blk_disk)
 add b 2 Target s loop File s "$disk"
 dev=$(node b)

@@ -4,9 +4,9 @@
 . "$(dirname "$0")/lib.sh"
 
 modprobe null_blk nr_devices=0
-mkdir /sys/kernel/config/nullb/n
+mkdir /sys/kernel/config/nullb/nullb0
 for set in memory_backed=1 size=64 cache_size=16 power=1; do
-	echo "${set#*=}" > "/sys/kernel/config/nullb/n/${set%=*}"
+	echo "${set#*=}" > "/sys/kernel/config/nullb/nullb0/${set%=*}"
 done
 disk=$(null_blk_disk)
 expect 'write back' "$(cat "/sys/block/$disk/queue/write_cache")" 'cache of the disk below'
