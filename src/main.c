@@ -53,18 +53,18 @@ struct app {
 
 static int usage(FILE *f)
 {
-	(void) fprintf(f,
-		       "ublkd [OPTION...]\n"
-		       "Serve block devices from user space through the kernel's ublk driver.\n\n"
-		       "      --check FILE...      check configuration files and exit\n"
-		       "      --help-target NAME   explain the settings of a target and exit;\n"
-		       "                           'list' names the targets\n"
-		       "      --bus-introspect PATH\n"
-		       "                           print a D-Bus object's interfaces as XML and exit\n"
-		       "      --config-root DIR    look for etc/ublkd, run/ublkd ... below DIR\n"
-		       "      --runtime-dir DIR    instead of /run/ublkd\n"
-		       "  -h, --help               this text\n"
-		       "      --version            version\n");
+	(void) fprintf(
+		f, "ublkd [OPTION...]\n"
+		   "Serve block devices from user space through the kernel's ublk driver.\n\n"
+		   "      --check FILE...      check configuration files and exit\n"
+		   "      --help-target NAME   explain the settings of a target and exit;\n"
+		   "                           'list' names the targets\n"
+		   "      --bus-introspect PATH\n"
+		   "                           print a D-Bus object's interfaces as XML and exit\n"
+		   "      --config-root DIR    look for etc/ublkd, run/ublkd ... below DIR\n"
+		   "      --runtime-dir DIR    instead of /run/ublkd\n"
+		   "  -h, --help               this text\n"
+		   "      --version            version\n");
 	return f == stdout ? EXIT_SUCCESS : EXIT_USAGE;
 }
 
@@ -72,19 +72,19 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 {
 	enum { CHECK = 256, TARGET, INTROSPECT, ROOT, RUNTIME, VERSION, GUARD };
 	static const struct option options[] = {
-		{ "check", no_argument, NULL, CHECK },
-		{ "help-target", required_argument, NULL, TARGET },
-		{ "bus-introspect", required_argument, NULL, INTROSPECT },
-		{ "config-root", required_argument, NULL, ROOT },
-		{ "runtime-dir", required_argument, NULL, RUNTIME },
-		{ "guard", no_argument, NULL, GUARD },
-		{ "version", no_argument, NULL, VERSION },
-		{ "help", no_argument, NULL, 'h' },
-		{ 0 },
+		{"check", no_argument, NULL, CHECK},
+		{"help-target", required_argument, NULL, TARGET},
+		{"bus-introspect", required_argument, NULL, INTROSPECT},
+		{"config-root", required_argument, NULL, ROOT},
+		{"runtime-dir", required_argument, NULL, RUNTIME},
+		{"guard", no_argument, NULL, GUARD},
+		{"version", no_argument, NULL, VERSION},
+		{"help", no_argument, NULL, 'h'},
+		{0},
 	};
 	int c;
 
-	*a = (struct arguments){ .config_root = "", .runtime_dir = "/run/ublkd" };
+	*a = (struct arguments){.config_root = "", .runtime_dir = "/run/ublkd"};
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
 		switch (c) {
 		case CHECK:
@@ -145,7 +145,7 @@ static int check_files(char *const *files)
 	int status = EXIT_SUCCESS;
 
 	for (; *files; files++) {
-		struct problems p = { 0 };
+		struct problems p = {0};
 		int r = config_check_file(*files, &p);
 
 		print_problems(&p);
@@ -174,9 +174,10 @@ static int help_target(const char *name)
 	if (strcmp(name, "list") == 0)
 		return list_targets();
 	if (!t) {
-		(void) fprintf(stderr,
-			       "ublkd: there is no target '%s': ublkd --help-target list names them\n",
-			       name);
+		(void) fprintf(
+			stderr,
+			"ublkd: there is no target '%s': ublkd --help-target list names them\n",
+			name);
 		return EXIT_FAILURE;
 	}
 	(void) printf("Target=%s: %s\n\n[%s]\n", t->name, t->description, t->section);
@@ -200,9 +201,10 @@ static void notify_status(struct app *a, const char *state)
 	struct manager_status s;
 
 	manager_get_status(a->manager, &s);
-	(void) sd_notifyf(0, "%s\nSTATUS=%" PRIu32 " running, %" PRIu32 " failed, %" PRIu32 " defined%s%s",
-			  state, s.n_running, s.n_failed, s.n_devices,
-			  s.kernel_problem ? "; " : "", s.kernel_problem ? s.kernel_problem : "");
+	(void) sd_notifyf(
+		0, "%s\nSTATUS=%" PRIu32 " running, %" PRIu32 " failed, %" PRIu32 " defined%s%s",
+		state, s.n_running, s.n_failed, s.n_devices, s.kernel_problem ? "; " : "",
+		s.kernel_problem ? s.kernel_problem : "");
 }
 
 static void on_ready(void *arg)
@@ -232,14 +234,14 @@ static int on_terminate(sd_event_source *s, const struct signalfd_siginfo *si, v
 
 static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
 {
-	struct reload_result result = { 0 };
-	struct failure f = { 0 };
+	struct reload_result result = {0};
+	struct failure f = {0};
 	struct app *a = arg;
 	struct timespec now;
 
 	(void) clock_gettime(CLOCK_MONOTONIC, &now);
 	(void) sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
-			  (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
+			  (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000);
 	if (manager_reload(a->manager, &result, &f) < 0)
 		log_full(LOG_ERR, f.error, NULL, NULL, 0, "nothing was reloaded: %s", f.text);
 	reload_result_release(&result);
@@ -281,8 +283,8 @@ static int lock_runtime_dir(struct app *a, const char *dir)
 	_cleanup_free_ char *path = NULL;
 
 	if (mkdir(dir, 0755) < 0 && errno != EEXIST) {
-		log_full(LOG_ERR, errno, NULL, NULL, 0, "cannot make the runtime directory '%s': %s",
-			 dir, strerror(errno));
+		log_full(LOG_ERR, errno, NULL, NULL, 0,
+			 "cannot make the runtime directory '%s': %s", dir, strerror(errno));
 		return -errno;
 	}
 	if (asprintf(&path, "%s/lock", dir) < 0) {
@@ -304,7 +306,7 @@ static int lock_runtime_dir(struct app *a, const char *dir)
 
 static int load_config(struct app *a, const char *root)
 {
-	struct problems p = { 0 };
+	struct problems p = {0};
 	int r = config_paths_init(&a->paths, root);
 
 	if (r < 0)
@@ -355,7 +357,7 @@ static void tear_down(struct app *a)
 
 static int run(const struct arguments *arguments)
 {
-	struct app a = { .lock = -1 };
+	struct app a = {.lock = -1};
 	int status = EXIT_FAILURE;
 	int r;
 
@@ -372,7 +374,8 @@ static int run(const struct arguments *arguments)
 		r = build(&a);
 	if (r < 0)
 		goto out;
-	/* What is in use must not be swapped to the disk we serve; buffers stay untouched till used. */
+	/* What is in use must not be swapped to the disk we serve; buffers stay untouched till
+	 * used. */
 	if (a.config.lock_memory && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
 		log_full(LOG_WARNING, errno, NULL, NULL, 0,
 			 "cannot lock memory (%s): raise LimitMEMLOCK=, or set LockMemory=no",

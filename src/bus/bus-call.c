@@ -101,11 +101,11 @@ static void call_done(struct device_wait *w, const struct failure *f)
 	d = manager_find(c->bus->manager, c->name);
 	if (d && f && c->verb == BUS_ADD) {
 		/* Still at work after a timeout: forgotten as soon as that ends. */
-		(void)manager_delete(c->bus->manager, d, &ignored);
+		(void) manager_delete(c->bus->manager, d, &ignored);
 	} else if (d && !f && c->verb == BUS_DELETE) {
 		r = manager_delete(c->bus->manager, d, &failure);
 		if (r < 0)
-			(void)failure_set(&failure, FAILURE_NO_MEMORY, r, "cannot be deleted");
+			(void) failure_set(&failure, FAILURE_NO_MEMORY, r, "cannot be deleted");
 	}
 	call_answer(c, failure_is_set(&failure) ? &failure : NULL);
 }
@@ -189,7 +189,7 @@ int bus_call_run(struct bus *b, sd_bus_message *m, enum bus_verb verb, struct de
 	if (r < 0)
 		return bus_set_failure(error, c->name, &f);
 	if (c->no_block) {
-		(void)sd_bus_reply_method_return(c->message, NULL);
+		(void) sd_bus_reply_method_return(c->message, NULL);
 		c->message = sd_bus_message_unref(c->message);
 	}
 	if (r == 0)
@@ -204,7 +204,7 @@ void bus_calls_abandon(struct bus *b)
 	struct failure f = {};
 	struct bus_call *c, *next;
 
-	(void)failure_set(&f, FAILURE_SHUTTING_DOWN, ESHUTDOWN, "ublkd is shutting down");
+	(void) failure_set(&f, FAILURE_SHUTTING_DOWN, ESHUTDOWN, "ublkd is shutting down");
 	list_for_each (c, next, &b->calls, link) {
 		call_answer(c, &f);
 		list_remove(&c->link);

@@ -142,7 +142,7 @@ static int get_state(sd_bus *sd, const char *path, const char *interface, const 
 static int get_last_error(sd_bus *sd, const char *path, const char *interface, const char *property,
 			  sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
-	char name[BUS_ERROR_NAME_MAX], text[sizeof(((struct failure *)NULL)->text)];
+	char name[BUS_ERROR_NAME_MAX], text[sizeof(((struct failure *) NULL)->text)];
 	const struct bus_device *bd = userdata;
 	struct device_status st = {};
 
@@ -265,9 +265,9 @@ int bus_device_json(struct bus_device *bd, sd_bus *sd, FILE *f)
 {
 	int r;
 
-	(void)fputc('{', f);
+	(void) fputc('{', f);
 	r = bus_properties_json(sd, bd->path, BUS_DEVICE_INTERFACE, bus_device_vtable, bd, f);
-	(void)fputc('}', f);
+	(void) fputc('}', f);
 	return r;
 }
 

@@ -16,7 +16,7 @@ void bus_clean_text(char *s)
 	bool valid = utf8_is_valid(s, strlen(s));
 
 	for (; *s; s++) {
-		unsigned char c = (unsigned char)*s;
+		unsigned char c = (unsigned char) *s;
 
 		if (c < 0x20 || c == 0x7f || (c >= 0x80 && !valid))
 			*s = '?';
@@ -45,7 +45,7 @@ const char *bus_failure_name(enum failure_kind kind, char buf[static BUS_ERROR_N
 		return SD_BUS_ERROR_LIMITS_EXCEEDED;
 	if (kind == FAILURE_NO_MEMORY)
 		return SD_BUS_ERROR_NO_MEMORY;
-	(void)snprintf(buf, BUS_ERROR_NAME_MAX, BUS_ERROR_PREFIX "%s", failure_name(kind));
+	(void) snprintf(buf, BUS_ERROR_NAME_MAX, BUS_ERROR_PREFIX "%s", failure_name(kind));
 	return buf;
 }
 
@@ -55,16 +55,16 @@ static bool names_device(const char *text, const char *device)
 	char quoted[DEVICE_NAME_MAX + 3];
 	size_t n = strlen(device);
 
-	(void)snprintf(quoted, sizeof(quoted), "'%s'", device);
+	(void) snprintf(quoted, sizeof(quoted), "'%s'", device);
 	return (strncmp(text, device, n) == 0 && text[n] == ':') || strstr(text, quoted);
 }
 
 void bus_failure_text(const struct failure *f, const char *device, char *ret, size_t size)
 {
 	if (!device || names_device(f->text, device))
-		(void)snprintf(ret, size, "%s", f->text);
+		(void) snprintf(ret, size, "%s", f->text);
 	else
-		(void)snprintf(ret, size, "%s: %s", device, f->text);
+		(void) snprintf(ret, size, "%s: %s", device, f->text);
 	bus_clean_text(ret);
 }
 

@@ -105,7 +105,7 @@ static void print_own(char *xml)
 		if (strncmp(tag, standard, strlen(standard)) == 0)
 			skip = true;
 		if (!skip && strncmp(tag, "<node name=", strlen("<node name=")) != 0)
-			(void)printf("%s\n", line);
+			(void) printf("%s\n", line);
 		if (strncmp(tag, "</interface>", strlen("</interface>")) == 0)
 			skip = false;
 	}

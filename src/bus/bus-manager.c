@@ -147,7 +147,7 @@ static int method_add_device(sd_bus_message *m, void *userdata, sd_bus_error *er
 		return r;
 	if (flags & ~ADD_START)
 		return bus_set_argsf(error, "%s: flags 0x%llx are unknown", name,
-				     (unsigned long long)(flags & ~ADD_START));
+				     (unsigned long long) (flags & ~ADD_START));
 	r = bus_device_path(name, &path);
 	if (r < 0)
 		return r;
@@ -164,7 +164,7 @@ static int method_add_device(sd_bus_message *m, void *userdata, sd_bus_error *er
 		return sd_bus_reply_method_return(m, "o", path);
 	r = bus_call_run(b, m, BUS_ADD, d, &options, error);
 	if (r < 0)
-		(void)manager_delete(b->manager, d, &f);
+		(void) manager_delete(b->manager, d, &f);
 	return r;
 }
 
@@ -340,21 +340,21 @@ static int write_description(struct bus *b, sd_bus *sd, FILE *f)
 	bool first = true;
 	int r;
 
-	(void)fputc('{', f);
+	(void) fputc('{', f);
 	r = bus_properties_json(sd, BUS_MANAGER_PATH, BUS_MANAGER_INTERFACE, bus_manager_vtable, b,
 				f);
 	if (r < 0)
 		return r;
-	(void)fputs(",\"Devices\":[", f);
+	(void) fputs(",\"Devices\":[", f);
 	list_for_each (bd, next, &b->device_list, link) {
 		if (!first)
-			(void)fputc(',', f);
+			(void) fputc(',', f);
 		first = false;
 		r = bus_device_json(bd, sd, f);
 		if (r < 0)
 			return r;
 	}
-	(void)fputs("]}", f);
+	(void) fputs("]}", f);
 	return 0;
 }
 

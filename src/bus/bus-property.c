@@ -21,15 +21,15 @@ int bus_append_field(sd_bus_message *m, const struct bus_field *fields, const ch
 	while (f->name && strcmp(f->name, name) != 0)
 		f++;
 	assert(f->name);
-	p = (const char *)base + f->offset;
+	p = (const char *) base + f->offset;
 
 	switch (f->type) {
 	case 's':
-		return bus_append_string(m, *(const char *const *)p);
+		return bus_append_string(m, *(const char *const *) p);
 	case 'a':
 		return bus_append_string(m, p);
 	case 'b':
-		b = *(const bool *)p;
+		b = *(const bool *) p;
 		return sd_bus_message_append_basic(m, 'b', &b);
 	default:
 		assert(strchr("iut", f->type));
@@ -85,10 +85,10 @@ int bus_properties_json(sd_bus *sd, const char *path, const char *interface,
 		if (!is_property(v))
 			continue;
 		if (!first)
-			(void)fputc(',', f);
+			(void) fputc(',', f);
 		first = false;
 		json_string(f, v->x.property.member);
-		(void)fputc(':', f);
+		(void) fputc(':', f);
 		r = property_json(sd, path, interface, v, userdata, f);
 		if (r < 0)
 			return r;
@@ -138,7 +138,7 @@ static size_t update_shown(sd_bus *sd, const char *path, const char *interface,
 		now = property_text(sd, path, interface, &vtable[i], userdata);
 		/* Without memory to compare: better told twice than not at all. */
 		if (!now || !(*shown)[i] || strcmp(now, (*shown)[i]) != 0)
-			names[n_names++] = (char *)vtable[i].x.property.member;
+			names[n_names++] = (char *) vtable[i].x.property.member;
 		free((*shown)[i]);
 		(*shown)[i] = now;
 	}
@@ -152,7 +152,7 @@ void bus_properties_remember(struct bus *b, const char *path, const char *interf
 	_cleanup_free_ char **names = NULL;
 
 	if (b->sd)
-		(void)update_shown(b->sd, path, interface, vtable, userdata, shown, &names);
+		(void) update_shown(b->sd, path, interface, vtable, userdata, shown, &names);
 }
 
 void bus_properties_changed(struct bus *b, const char *path, const char *interface,

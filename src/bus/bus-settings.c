@@ -57,7 +57,7 @@ static int read_list(sd_bus_message *m, char **ret)
 		if (!grown)
 			return -ENOMEM;
 		joined = grown;
-		(void)snprintf(joined + old, size - old + 1, "%s%s", old > 0 ? "," : "", s);
+		(void) snprintf(joined + old, size - old + 1, "%s%s", old > 0 ? "," : "", s);
 	}
 	if (r < 0)
 		return r;
@@ -99,15 +99,15 @@ static int read_number(sd_bus_message *m, char type, const char *key, char **ret
 		break;
 	case 'n':
 		sign = v.n;
-		number = (uint64_t)sign;
+		number = (uint64_t) sign;
 		break;
 	case 'i':
 		sign = v.i;
-		number = (uint64_t)sign;
+		number = (uint64_t) sign;
 		break;
 	default:
 		sign = v.x;
-		number = (uint64_t)sign;
+		number = (uint64_t) sign;
 		break;
 	}
 	if (sign < 0)

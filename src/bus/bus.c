@@ -46,7 +46,7 @@ static int compare_names(const void *a, const void *b)
 
 struct bus_device *bus_find(struct bus *b, const char *name)
 {
-	const struct bus_device key = {.name = (char *)name};
+	const struct bus_device key = {.name = (char *) name};
 	struct bus_device **found = tfind(&key, &b->devices, compare_names);
 
 	return found ? *found : NULL;
@@ -58,7 +58,7 @@ static struct bus_device *bus_device_free(struct bus_device *bd)
 		return NULL;
 	if (list_linked(&bd->link)) {
 		list_remove(&bd->link);
-		(void)tdelete(bd, &bd->bus->devices, compare_names);
+		(void) tdelete(bd, &bd->bus->devices, compare_names);
 	}
 	bus_shown_free(bus_device_vtable, bd->shown);
 	free(bd->name);
@@ -186,7 +186,7 @@ static void name_acquired(struct bus *b)
 {
 	b->has_name = true;
 	b->retry_usec = RETRY_MIN_USEC;
-	(void)sd_event_source_set_enabled(b->retry, SD_EVENT_OFF);
+	(void) sd_event_source_set_enabled(b->retry, SD_EVENT_OFF);
 	if (b->complained)
 		log_info("D-Bus: the name " BUS_NAME " is ours now");
 	b->complained = false;
@@ -312,7 +312,7 @@ static void disconnect(struct bus *b)
 	b->has_name = false;
 	b->name_call = sd_bus_slot_unref(b->name_call);
 	if (b->sd)
-		(void)sd_bus_detach_event(b->sd);
+		(void) sd_bus_detach_event(b->sd);
 	b->sd = sd_bus_close_unref(b->sd);
 }
 

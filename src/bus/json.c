@@ -12,22 +12,22 @@
 
 void json_string(FILE *f, const char *s)
 {
-	(void)fputc('"', f);
+	(void) fputc('"', f);
 	for (; *s; s++) {
-		unsigned char c = (unsigned char)*s;
+		unsigned char c = (unsigned char) *s;
 
 		if (c == '"' || c == '\\')
-			(void)fprintf(f, "\\%c", c);
+			(void) fprintf(f, "\\%c", c);
 		else if (c == '\n')
-			(void)fputs("\\n", f);
+			(void) fputs("\\n", f);
 		else if (c == '\t')
-			(void)fputs("\\t", f);
+			(void) fputs("\\t", f);
 		else if (c < 0x20 || c == 0x7f)
-			(void)fprintf(f, "\\u%04x", (unsigned int)c);
+			(void) fprintf(f, "\\u%04x", (unsigned int) c);
 		else
-			(void)fputc(c, f);
+			(void) fputc(c, f);
 	}
-	(void)fputc('"', f);
+	(void) fputc('"', f);
 }
 
 static int json_basic(FILE *f, sd_bus_message *m, char type, bool as_string)
@@ -56,24 +56,24 @@ static int json_basic(FILE *f, sd_bus_message *m, char type, bool as_string)
 		json_string(f, v.s);
 		return 0;
 	}
-	(void)fputs(quote, f);
+	(void) fputs(quote, f);
 	if (type == 'b')
-		(void)fputs(v.b ? "true" : "false", f);
+		(void) fputs(v.b ? "true" : "false", f);
 	else if (type == 'y')
-		(void)fprintf(f, "%" PRIu8, v.y);
+		(void) fprintf(f, "%" PRIu8, v.y);
 	else if (type == 'n')
-		(void)fprintf(f, "%" PRId16, v.n);
+		(void) fprintf(f, "%" PRId16, v.n);
 	else if (type == 'q')
-		(void)fprintf(f, "%" PRIu16, v.q);
+		(void) fprintf(f, "%" PRIu16, v.q);
 	else if (type == 'i')
-		(void)fprintf(f, "%" PRId32, v.i);
+		(void) fprintf(f, "%" PRId32, v.i);
 	else if (type == 'u')
-		(void)fprintf(f, "%" PRIu32, v.u);
+		(void) fprintf(f, "%" PRIu32, v.u);
 	else if (type == 'x')
-		(void)fprintf(f, "%" PRId64, v.x);
+		(void) fprintf(f, "%" PRId64, v.x);
 	else
-		(void)fprintf(f, "%" PRIu64, v.t);
-	(void)fputs(quote, f);
+		(void) fprintf(f, "%" PRIu64, v.t);
+	(void) fputs(quote, f);
 	return 0;
 }
 
@@ -87,7 +87,7 @@ static int json_entry(FILE *f, sd_bus_message *m, const char *contents)
 	r = json_basic(f, m, contents[0], true);
 	if (r < 0)
 		return r;
-	(void)fputc(':', f);
+	(void) fputc(':', f);
 	r = json_value(f, m);
 	if (r < 0)
 		return r;
@@ -115,7 +115,7 @@ int json_value(FILE *f, sd_bus_message *m)
 	object = type == SD_BUS_TYPE_ARRAY && contents[0] == '{';
 	list = type != SD_BUS_TYPE_VARIANT;
 	if (list)
-		(void)fputc(object ? '{' : '[', f);
+		(void) fputc(object ? '{' : '[', f);
 	for (bool first = true;; first = false) {
 		r = sd_bus_message_peek_type(m, &inner_type, &inner);
 		if (r < 0)
@@ -123,12 +123,12 @@ int json_value(FILE *f, sd_bus_message *m)
 		if (r == 0)
 			break;
 		if (!first)
-			(void)fputc(',', f);
+			(void) fputc(',', f);
 		r = object ? json_entry(f, m, inner) : json_value(f, m);
 		if (r < 0)
 			return r;
 	}
 	if (list)
-		(void)fputc(object ? '}' : ']', f);
+		(void) fputc(object ? '}' : ']', f);
 	return sd_bus_message_exit_container(m);
 }

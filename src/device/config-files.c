@@ -132,7 +132,7 @@ static void drop_masks(char **found)
 
 static int by_name(const void *a, const void *b)
 {
-	return strcmp(path_name(*(char *const *)a), path_name(*(char *const *)b));
+	return strcmp(path_name(*(char *const *) a), path_name(*(char *const *) b));
 }
 
 int config_files_list(const struct config_paths *paths, const char *folder, char ***ret,

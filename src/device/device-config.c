@@ -76,7 +76,7 @@ struct device_config *device_config_free(struct device_config *c)
 	free_state(c->target, c->target_state);
 	free(c->name);
 	free(c->fragment_path);
-	(void)strv_free(c->dropin_paths);
+	(void) strv_free(c->dropin_paths);
 	free(c);
 	return NULL;
 }
@@ -159,12 +159,12 @@ static void unknown_target(const char *name, char *why, size_t size)
 		}
 	}
 	if (nearest) {
-		(void)snprintf(why, size, "unknown target, did you mean '%s'?", nearest->name);
+		(void) snprintf(why, size, "unknown target, did you mean '%s'?", nearest->name);
 		return;
 	}
-	used = (size_t)snprintf(why, size, "unknown target, there are");
+	used = (size_t) snprintf(why, size, "unknown target, there are");
 	for (unsigned int i = 0; (t = registry_at(i)) && used < size; i++)
-		used += (size_t)snprintf(why + used, size - used, "%s %s", i ? "," : "", t->name);
+		used += (size_t) snprintf(why + used, size - used, "%s %s", i ? "," : "", t->name);
 }
 
 static int parse_target(struct device_config *c, const struct ub_opt *opt, const char *value,
@@ -214,7 +214,7 @@ int device_config_parse(struct device_config *c, const struct ub_opt *opt, const
 		return parse_target(c, opt, value, why, why_size);
 	rule = *value ? broken_rule(opt, value) : NULL;
 	if (rule) {
-		(void)snprintf(why, why_size, "%s", rule);
+		(void) snprintf(why, why_size, "%s", rule);
 		return -EINVAL;
 	}
 	return options_parse(opt, c, value, why, why_size);
@@ -269,7 +269,7 @@ static void unknown_key(const struct device_config *c, const struct setting *s, 
 int device_config_set(struct device_config *c, const char *key, const char *value,
 		      struct problems *p)
 {
-	const struct setting s = {.key = (char *)key, .value = (char *)value};
+	const struct setting s = {.key = (char *) key, .value = (char *) value};
 	const struct ub_opt *opt = find_by_bus_key(device_options, key);
 	size_t n_fatal = p->n_fatal;
 	char why[RULE_MAX];
@@ -318,12 +318,12 @@ static int complain(const struct device_config *c, const struct ub_opt *opt,
 	struct setting unwritten = {0};
 
 	if (!s) {
-		value = options_format(opt, opt->section ? (const void *)c : c->target_state);
+		value = options_format(opt, opt->section ? (const void *) c : c->target_state);
 		if (!value)
 			return -ENOMEM;
 		unwritten.file = written ? c->fragment_path : NULL;
-		unwritten.section = written ? (char *)section : NULL;
-		unwritten.key = (char *)(written ? opt->key : bus_key(opt));
+		unwritten.section = written ? (char *) section : NULL;
+		unwritten.key = (char *) (written ? opt->key : bus_key(opt));
 		unwritten.value = value;
 		s = &unwritten;
 	}
@@ -357,15 +357,15 @@ static int check_sizes(const struct device_config *c, const struct settings *wri
 	int r = 0;
 
 	if (c->size % block) {
-		(void)snprintf(rule, sizeof(rule),
-			       "must be a multiple of the logical block size, %s",
-			       format_size(buf, block));
+		(void) snprintf(rule, sizeof(rule),
+				"must be a multiple of the logical block size, %s",
+				format_size(buf, block));
 		r = complain(c, size, written, p, rule);
 	}
 	if (r == 0 && c->physical_block_size && c->physical_block_size < c->logical_block_size) {
-		(void)snprintf(rule, sizeof(rule),
-			       "must not be less than the logical block size, %s",
-			       format_size(buf, c->logical_block_size));
+		(void) snprintf(rule, sizeof(rule),
+				"must not be less than the logical block size, %s",
+				format_size(buf, c->logical_block_size));
 		r = complain(c, pbs, written, p, rule);
 	}
 	return r;
@@ -399,7 +399,7 @@ int device_config_id(const struct device_config *c)
 	if (parse_uint(c->id, &id) < 0)
 		return -1;
 	assert(id <= DEVICE_ID_MAX);
-	return (int)id;
+	return (int) id;
 }
 
 bool device_config_equal(const struct device_config *a, const struct device_config *b)

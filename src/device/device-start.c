@@ -48,25 +48,30 @@ static int copy_options(const struct ub_opt *opts, void *to, const void *from)
 	return 0;
 }
 
-static int target_prepare(struct device *d)
+static void target_fix_limits(struct device *d)
 {
 	const struct device_config *c = d->config;
-	const struct ub_target *t = c->target;
-	int r;
 
 	dev_init(&d->dev, c->name);
 	d->dev.limits.size = c->size;
-	d->dev.limits.logical_block_size = (uint32_t)c->logical_block_size;
-	d->dev.limits.physical_block_size = (uint32_t)c->physical_block_size;
+	d->dev.limits.logical_block_size = (uint32_t) c->logical_block_size;
+	d->dev.limits.physical_block_size = (uint32_t) c->physical_block_size;
 	d->dev.limits.read_only = c->read_only;
-	d->dev.limits.rotational = c->rotational == ROTATIONAL_AUTO ? -1 :
-								      c->rotational == ROTATIONAL_YES;
+	d->dev.limits.rotational =
+		c->rotational == ROTATIONAL_AUTO ? -1 : c->rotational == ROTATIONAL_YES;
 	d->dev.block_size_fixed = c->logical_block_size != 0;
+}
+
+static int target_prepare(struct device *d)
+{
+	const struct ub_target *t = d->config->target;
+	int r;
+
 	d->target_state = calloc(1, t->state_size ? t->state_size : 1);
 	if (!d->target_state)
 		return -ENOMEM;
 	r = options_init(t->options, d->target_state);
-	return r < 0 ? r : copy_options(t->options, d->target_state, c->target_state);
+	return r < 0 ? r : copy_options(t->options, d->target_state, d->config->target_state);
 }
 
 static void work_open(struct job *j)
@@ -74,6 +79,11 @@ static void work_open(struct job *j)
 	struct device *d = container_of(j, struct device, job);
 	const struct ub_target *t = d->config->target;
 
+	d->res = target_prepare(d);
+	if (d->res < 0) {
+		(void) failure_set(&d->dev.failure, FAILURE_NO_MEMORY, d->res, "out of memory");
+		return;
+	}
 	d->res = t->open ? t->open(&d->dev, d->target_state) : 0;
 	if (d->res < 0 && !failure_is_set(&d->dev.failure))
 		(void) ub_dev_fail(&d->dev, UB_E_BACKING, d->res, "target '%s' cannot open: %s",
@@ -116,10 +126,10 @@ static void issue_add(struct device *d)
 
 	d->kernel.cookie = manager_next_cookie(d->manager);
 	cmd->info = (struct ublksrv_ctrl_dev_info){
-		.nr_hw_queues = (uint16_t)(c->queues ? c->queues : dc->default_queues),
-		.queue_depth = (uint16_t)(c->depth ? c->depth : dc->default_queue_depth),
-		.max_io_buf_bytes = (uint32_t)c->max_io_size,
-		.dev_id = (uint32_t)device_config_id(c),
+		.nr_hw_queues = (uint16_t) (c->queues ? c->queues : dc->default_queues),
+		.queue_depth = (uint16_t) (c->depth ? c->depth : dc->default_queue_depth),
+		.max_io_buf_bytes = (uint32_t) c->max_io_size,
+		.dev_id = (uint32_t) device_config_id(c),
 		.ublksrv_flags = d->kernel.cookie,
 	};
 	d->kernel.info = cmd->info; /* what was asked, until the answer is in */
@@ -131,9 +141,10 @@ static int fail_add(struct device *d)
 	/* Should the kernel have added it after all, the sweep must know it for nobody's. */
 	d->kernel.cookie = 0;
 	if (d->res == -EEXIST)
-		return failure_set(&d->failure, FAILURE_DEVICE_EXISTS, d->res,
-				   "id %d is taken by another ublk device: choose another Id=, or auto",
-				   device_config_id(d->config));
+		return failure_set(
+			&d->failure, FAILURE_DEVICE_EXISTS, d->res,
+			"id %d is taken by another ublk device: choose another Id=, or auto",
+			device_config_id(d->config));
 	if (d->res == -EACCES)
 		return failure_set(&d->failure, FAILURE_LIMITS_EXCEEDED, d->res,
 				   "the driver has as many devices as it may: raise "
@@ -146,17 +157,19 @@ static int check_granted(struct device *d, const struct ublksrv_ctrl_dev_info *g
 {
 	struct ublksrv_ctrl_dev_info asked = d->kernel.info;
 
-	d->kernel.dev_id = (int)got->dev_id;
+	d->kernel.dev_id = (int) got->dev_id;
 	d->kernel.info = *got;
 	if (got->nr_hw_queues != asked.nr_hw_queues)
-		return failure_set(&d->failure, FAILURE_INVALID_CONFIGURATION, EINVAL,
-				   "%u queues are too many for this machine: set [Queue] Count= to at "
-				   "most %u",
-				   asked.nr_hw_queues, got->nr_hw_queues);
+		return failure_set(
+			&d->failure, FAILURE_INVALID_CONFIGURATION, EINVAL,
+			"%u queues are too many for this machine: set [Queue] Count= to at "
+			"most %u",
+			asked.nr_hw_queues, got->nr_hw_queues);
 	if (got->queue_depth != asked.queue_depth)
-		return failure_set(&d->failure, FAILURE_INVALID_CONFIGURATION, EINVAL,
-				   "the driver grants a queue depth of %u, not %u: set [Queue] Depth=",
-				   got->queue_depth, asked.queue_depth);
+		return failure_set(
+			&d->failure, FAILURE_INVALID_CONFIGURATION, EINVAL,
+			"the driver grants a queue depth of %u, not %u: set [Queue] Depth=",
+			got->queue_depth, asked.queue_depth);
 	if (got->max_io_buf_bytes != asked.max_io_buf_bytes)
 		return failure_set(&d->failure, FAILURE_INVALID_CONFIGURATION, EINVAL,
 				   "the driver grants requests of %" PRIu32 " bytes, not %" PRIu32
@@ -172,7 +185,7 @@ static int check_granted(struct device *d, const struct ublksrv_ctrl_dev_info *g
 
 static void work_open_char(struct job *j)
 {
-	static const struct timespec pause = { .tv_nsec = CHAR_OPEN_PAUSE_MS * 1000000L };
+	static const struct timespec pause = {.tv_nsec = CHAR_OPEN_PAUSE_MS * 1000000L};
 	struct device *d = container_of(j, struct device, job);
 	char path[32];
 
@@ -212,7 +225,7 @@ static int affinity_of_queue(struct device *d, cpu_set_t **ret)
 		(void) parse_cpus(c->cpu_affinity, CTRL_AFFINITY_BYTES * 8, mask);
 	else
 		memcpy(mask, d->cmd.affinity, CTRL_AFFINITY_BYTES);
-	*ret = (cpu_set_t *)(void *)mask;
+	*ret = (cpu_set_t *) (void *) mask;
 	return 0;
 }
 
@@ -269,8 +282,9 @@ static int start_queues(struct device *d)
 static int fail_from_queues(struct device *d)
 {
 	if (d->res == -EPERM)
-		return failure_set(&d->failure, FAILURE_KERNEL_UNSUPPORTED, d->res,
-				   "io_uring is disabled: set the sysctl kernel.io_uring_disabled to 0");
+		return failure_set(
+			&d->failure, FAILURE_KERNEL_UNSUPPORTED, d->res,
+			"io_uring is disabled: set the sysctl kernel.io_uring_disabled to 0");
 	return failure_set(&d->failure, FAILURE_KERNEL_FAILED, d->res,
 			   "the queues cannot be set up: %s", strerror(-d->res));
 }
@@ -279,13 +293,16 @@ static int fail_from_queues(struct device *d)
 
 static void start_failed(struct device *d)
 {
+	/* Cancelled, and not because its time was up. */
+	(void) failure_set(&d->failure, FAILURE_CANCELLED, ECANCELED,
+			   "the start was cancelled: ublkd is shutting down");
 	device_finish(d, DEVICE_FAILED);
 }
 
 static int prepare_params(struct device *d)
 {
 	params_defaults(&d->dev.limits);
-	return params_from_limits(&d->dev.limits, (uint32_t)d->config->max_io_size,
+	return params_from_limits(&d->dev.limits, (uint32_t) d->config->max_io_size,
 				  &d->kernel.params, &d->failure);
 }
 
@@ -319,13 +336,9 @@ void device_run_start(struct device *d)
 	CO_BEGIN(&d->co);
 
 	device_step(d, "open");
-	d->kernel = (struct device_kernel){ .dev_id = -1, .char_fd = -1, .stopped = true };
+	d->kernel = (struct device_kernel){.dev_id = -1, .char_fd = -1, .stopped = true};
 	d->queue_failed = false;
-	r = target_prepare(d);
-	if (r < 0) {
-		(void) failure_set(&d->failure, FAILURE_NO_MEMORY, r, "out of memory");
-		return device_teardown(d, start_failed);
-	}
+	target_fix_limits(d);
 	CO_AWAIT(&d->co, device_run_job(d, work_open));
 	if (after_open(d) < 0)
 		return device_teardown(d, start_failed);
@@ -341,8 +354,8 @@ void device_run_start(struct device *d)
 
 	device_step(d, "set-params");
 	d->cmd.params = d->kernel.params;
-	CO_AWAIT(&d->co, ctrl_set_params(ctrl, device_cmd(d), d->kernel.dev_id,
-					 DEVICE_CTRL_TIMEOUT_USEC));
+	CO_AWAIT(&d->co,
+		 ctrl_set_params(ctrl, device_cmd(d), d->kernel.dev_id, DEVICE_CTRL_TIMEOUT_USEC));
 	if (d->res < 0) {
 		(void) fail_from_kernel(d, "SET_PARAMS");
 		return device_teardown(d, start_failed);
@@ -375,7 +388,7 @@ void device_run_start(struct device *d)
 	r = start_queues(d);
 	if (r < 0)
 		return device_teardown(d, start_failed);
-	CO_AWAIT(&d->co, (void)0);
+	CO_AWAIT(&d->co, (void) 0);
 	if (d->res < 0) {
 		(void) fail_from_queues(d);
 		return device_teardown(d, start_failed);

@@ -160,7 +160,7 @@ void device_teardown(struct device *d, void (*after)(struct device *d))
 	queues_quit(d);
 	if (k->n_exited < k->n_threads) {
 		d->awaiting_exits = true;
-		CO_AWAIT(&d->down_co, (void)0);
+		CO_AWAIT(&d->down_co, (void) 0);
 		d->awaiting_exits = false;
 	}
 	if (d->queue_failed)
@@ -261,17 +261,25 @@ static void stop_refused(struct device *d)
 	if (d->res == -EBUSY) {
 		if (!device_in_use(d, who, sizeof(who)))
 			(void) snprintf(who, sizeof(who), "open");
-		(void) failure_set(&d->failure, FAILURE_DEVICE_BUSY, d->res,
-				   "device '%s' (/dev/ublkb%d) is in use: %s; close it first, or stop "
-				   "it with mode 'force'",
-				   device_get_name(d), d->kernel.dev_id, who);
+		(void) failure_set(
+			&d->failure, FAILURE_DEVICE_BUSY, d->res,
+			"device '%s' (/dev/ublkb%d) is in use: %s; close it first, or stop "
+			"it with mode 'force'",
+			device_get_name(d), d->kernel.dev_id, who);
 	} else {
-		(void) failure_set(&d->failure, FAILURE_KERNEL_FAILED, d->res,
-				   "cannot write back the page cache of /dev/ublkb%d: %s; mode 'force' "
-				   "stops it all the same",
-				   d->kernel.dev_id, strerror(-d->res));
+		(void) failure_set(
+			&d->failure, FAILURE_KERNEL_FAILED, d->res,
+			"cannot write back the page cache of /dev/ublkb%d: %s; mode 'force' "
+			"stops it all the same",
+			d->kernel.dev_id, strerror(-d->res));
 	}
 	device_finish(d, DEVICE_RUNNING);
+}
+
+/* Somebody else stopped it, or a queue failed: there is nothing left that could go on serving. */
+static bool queues_are_gone(const struct device *d)
+{
+	return d->queue_failed || d->kernel.n_exited > 0;
 }
 
 static bool try_stop(const struct device *d)
@@ -297,7 +305,8 @@ void device_run_stop(struct device *d)
 		CO_AWAIT(&d->co, device_pause(d, DEVICE_BUSY_PAUSE_USEC));
 	}
 	/* No such disk: somebody else stopped it, there is nothing to write back. */
-	if (d->res < 0 && d->res != -ENOENT && d->res != -ENXIO && !d->stop.force)
+	if (d->res < 0 && d->res != -ENOENT && d->res != -ENXIO && !d->stop.force &&
+	    !queues_are_gone(d))
 		return stop_refused(d);
 
 	for (d->i = 0;; d->i++) {
@@ -307,7 +316,7 @@ void device_run_stop(struct device *d)
 			break;
 		CO_AWAIT(&d->co, device_pause(d, DEVICE_BUSY_PAUSE_USEC));
 	}
-	if (d->res == -EBUSY && !d->stop.force)
+	if (d->res == -EBUSY && !d->stop.force && !queues_are_gone(d))
 		return stop_refused(d);
 	d->kernel.stopped = d->res >= 0 || d->res == -ENODEV;
 	return device_teardown(d, stop_finished);

@@ -18,8 +18,9 @@
 #include "util/log.h"
 
 static const char *const state_names[] = {
-	[DEVICE_DEFINED] = "defined",	[DEVICE_STARTING] = "starting", [DEVICE_RUNNING] = "running",
-	[DEVICE_STOPPING] = "stopping", [DEVICE_FAILED] = "failed",
+	[DEVICE_DEFINED] = "defined", [DEVICE_STARTING] = "starting",
+	[DEVICE_RUNNING] = "running", [DEVICE_STOPPING] = "stopping",
+	[DEVICE_FAILED] = "failed",
 };
 
 const char *device_state_name(enum device_state s)
@@ -32,7 +33,7 @@ static uint64_t clock_usec(clockid_t clock)
 	struct timespec ts;
 
 	(void) clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+	return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
 }
 
 /* ---- life */
@@ -103,7 +104,7 @@ static void device_arm_wait_timer(struct device *d)
 	uint64_t first = 0;
 	int r;
 
-	list_for_each(w, tmp, &d->waits, link)
+	list_for_each (w, tmp, &d->waits, link)
 		if (!first || w->deadline_usec < first)
 			first = w->deadline_usec;
 	if (!first) {
@@ -128,7 +129,7 @@ static int on_wait_timer(sd_event_source *s, uint64_t usec, void *arg)
 {
 	struct device *d = arg;
 	struct device_wait *w, *tmp;
-	struct failure f = { 0 };
+	struct failure f = {0};
 	struct list late;
 
 	(void) failure_set(&f, FAILURE_TIMEOUT, ETIMEDOUT,
@@ -140,7 +141,7 @@ static int on_wait_timer(sd_event_source *s, uint64_t usec, void *arg)
 		(void) failure_set(&d->failure, FAILURE_TIMEOUT, ETIMEDOUT, "%s", f.text);
 	}
 	list_init(&late);
-	list_for_each(w, tmp, &d->waits, link) {
+	list_for_each (w, tmp, &d->waits, link) {
 		if (w->deadline_usec > usec)
 			continue;
 		list_remove(&w->link);
@@ -174,7 +175,7 @@ void device_finish(struct device *d, enum device_state state)
 	if (failure_is_set(&f))
 		log_full(LOG_ERR, f.error, device_get_name(d), NULL, 0, "%s", f.text);
 	d->last_error = f;
-	d->failure = (struct failure){ 0 };
+	d->failure = (struct failure){0};
 	device_enter(d, state);
 
 	/* The callers' answer comes after the news of the change, and the device may go with it. */
@@ -198,10 +199,10 @@ void device_begin(struct device *d, const char *operation, void (*run)(struct de
 		  enum device_state state)
 {
 	d->operation = operation;
-	d->failure = (struct failure){ 0 };
+	d->failure = (struct failure){0};
 	d->cancelled = false;
 	d->run = run;
-	d->co = d->down_co = (struct co){ 0 };
+	d->co = d->down_co = (struct co){0};
 	device_enter(d, state);
 	run(d);
 }
@@ -303,7 +304,7 @@ void device_run_job(struct device *d, void (*work)(struct job *j))
 {
 	int r;
 
-	d->job = (struct job){ .work = work, .done = on_job };
+	d->job = (struct job){.work = work, .done = on_job};
 	r = job_start(&d->job, manager_mailbox(d->manager));
 	if (r == 0)
 		return;
@@ -381,9 +382,9 @@ void device_get_status(const struct device *d, struct device_status *ret)
 		.needs_restart = d->changed && d->kernel.dev_id >= 0,
 		.queues = c->queues ? c->queues : dc->default_queues,
 		.queue_depth = c->depth ? c->depth : dc->default_queue_depth,
-		.logical_block_size = (uint32_t)c->logical_block_size,
-		.physical_block_size = (uint32_t)c->physical_block_size,
-		.max_io_bytes = (uint32_t)c->max_io_size,
+		.logical_block_size = (uint32_t) c->logical_block_size,
+		.physical_block_size = (uint32_t) c->physical_block_size,
+		.max_io_bytes = (uint32_t) c->max_io_size,
 		.target = c->target->name,
 		.backing = backing ? backing : "",
 		.description = c->description ? c->description : "",
@@ -402,7 +403,7 @@ static uint64_t counted(const _Atomic uint64_t *c)
 
 void device_get_counters(const struct device *d, struct device_counters *ret)
 {
-	*ret = (struct device_counters){ 0 };
+	*ret = (struct device_counters){0};
 	for (unsigned int i = 0; i < d->kernel.n_threads; i++) {
 		const struct queue *q = d->kernel.threads[i].queue;
 		const struct queue_counters *c;
@@ -418,7 +419,8 @@ void device_get_counters(const struct device *d, struct device_counters *ret)
 		ret->read_bytes += counted(&c->read_bytes);
 		ret->write_bytes += counted(&c->write_bytes);
 		ret->errors += counted(&c->errors);
-		/* Done first: a request that ends in between is then counted in flight, never -1. */
+		/* Done first: a request that ends in between is then counted in flight, never -1.
+		 */
 		ret->in_flight -= counted(&c->done);
 		ret->in_flight += counted(&c->arrived);
 	}

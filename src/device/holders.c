@@ -75,7 +75,7 @@ static bool has_holder(const char *dir, char *ret_who, size_t size)
 
 bool device_in_use(const struct device *d, char *ret_who, size_t who_size)
 {
-	struct disk_numbers numbers = { .n = 0 };
+	struct disk_numbers numbers = {.n = 0};
 	_cleanup_closedir_ DIR *dir = NULL;
 	char disk[24], path[64], part[400], unused[256];
 	struct dirent *e;

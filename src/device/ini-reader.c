@@ -109,10 +109,10 @@ static bool reject_form(struct reader *r)
 	size_t shown = r->len;
 
 	if (shown > TEXT_SHOWN_MAX)
-		for (shown = TEXT_SHOWN_MAX; ((unsigned char)r->text[shown] & 0xc0) == 0x80;)
+		for (shown = TEXT_SHOWN_MAX; ((unsigned char) r->text[shown] & 0xc0) == 0x80;)
 			shown--;
 	problems_add(r->problems, r->path, r->number, true,
-		     "'%.*s%s' is no [Section], no Key=value and no comment", (int)shown, r->text,
+		     "'%.*s%s' is no [Section], no Key=value and no comment", (int) shown, r->text,
 		     shown < r->len ? "..." : "");
 	return false;
 }
@@ -183,7 +183,7 @@ static bool take_line(struct reader *r, char *line, size_t len)
 	while (len > 0 && is_blank(line[len - 1]))
 		line[--len] = '\0';
 	r->text = skip_blanks(line);
-	r->len = len - (size_t)(r->text - line);
+	r->len = len - (size_t) (r->text - line);
 
 	switch (*r->text) {
 	case '\0':
@@ -207,7 +207,7 @@ static char *next_line(char *buf, int size, void *arg)
 	size_t room;
 
 	assert(size > 3 * NAME_LEN_MAX);
-	room = (size_t)size - 2;
+	room = (size_t) size - 2;
 	while (r->error == 0) {
 		ssize_t len;
 
@@ -220,10 +220,11 @@ static char *next_line(char *buf, int size, void *arg)
 				problems_add(r->problems, r->path, 0, true, "cannot be read: %m");
 			return NULL;
 		}
-		if (!take_line(r, r->line, (size_t)len))
+		if (!take_line(r, r->line, (size_t) len))
 			continue;
 		r->cut = r->len > room;
-		(void)snprintf(buf, (size_t)size, "%.*s\n", (int)(r->cut ? room : r->len), r->text);
+		(void) snprintf(buf, (size_t) size, "%.*s\n", (int) (r->cut ? room : r->len),
+				r->text);
 		return buf;
 	}
 	return NULL;
@@ -242,7 +243,7 @@ static char *whole_value(const struct reader *r)
 		end--;
 	while (value < end && is_blank(*value))
 		value++;
-	return strndup(value, (size_t)(end - value));
+	return strndup(value, (size_t) (end - value));
 }
 
 static int take_setting(void *arg, const char *section, const char *key, const char *value)
@@ -252,9 +253,9 @@ static int take_setting(void *arg, const char *section, const char *key, const c
 	const struct setting s = {
 		.file = r->path,
 		.line = r->number,
-		.section = (char *)section,
-		.key = (char *)key,
-		.value = r->cut ? whole : (char *)value,
+		.section = (char *) section,
+		.key = (char *) key,
+		.value = r->cut ? whole : (char *) value,
 	};
 
 	if (!key) /* a libinih that calls for sections, too */
@@ -314,6 +315,6 @@ int ini_read_file(const char *path, struct settings *ret, struct problems *p)
 	f = fdopen(fd, "re");
 	if (!f)
 		return -ENOMEM;
-	(void)TAKE_FD(fd);
+	(void) TAKE_FD(fd);
 	return ini_read(f, path, ret, p);
 }

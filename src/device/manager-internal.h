@@ -53,9 +53,9 @@ void manager_autostart(struct manager *m, struct device *d);
 
 /* ---- sweep.c */
 
-/** sweep_start - delete what a dead ublkd left in the kernel: devices with our cookie that no living
- *  process serves and no device of ours is. Asynchronous, silent if there is nothing; comes back
- *  by itself for those still dying.
+/** sweep_start - delete what a dead ublkd left in the kernel: devices with our cookie that no
+ * living process serves and no device of ours is. Asynchronous, silent if there is nothing; comes
+ * back by itself for those still dying.
  *  @done: called once, after the first look; may be NULL */
 void sweep_start(struct manager *m, void (*done)(struct manager *m));
 void sweep_cancel(struct manager *m);

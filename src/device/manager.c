@@ -123,10 +123,11 @@ static void on_features(struct ctrl_cmd *cmd, int res)
 	if (ctrl_ring_error(m->ctrl) < 0) {
 		(void) fail_no_ring(m, &m->kernel_problem);
 	} else if (res < 0) {
-		(void) failure_set(&m->kernel_problem, FAILURE_KERNEL_UNSUPPORTED, res,
-				   "the driver does not tell its features (%s): ublkd needs Linux 6.5 "
-				   "or later",
-				   strerror(-res));
+		(void) failure_set(
+			&m->kernel_problem, FAILURE_KERNEL_UNSUPPORTED, res,
+			"the driver does not tell its features (%s): ublkd needs Linux 6.5 "
+			"or later",
+			strerror(-res));
 	} else if (!features_usable(cmd->features)) {
 		(void) failure_set(&m->kernel_problem, FAILURE_KERNEL_UNSUPPORTED, EOPNOTSUPP,
 				   "the driver is too old: ublkd needs Linux 6.5 or later");
@@ -145,7 +146,6 @@ static void manager_ask_features(struct manager *m)
 	ctrl_get_features(m->ctrl, &m->features_cmd, DEVICE_CTRL_TIMEOUT_USEC);
 }
 
-
 int manager_can_start(struct manager *m, struct failure *f)
 {
 	if (m->state == MANAGER_STOPPING)
@@ -156,7 +156,7 @@ int manager_can_start(struct manager *m, struct failure *f)
 		return -f->error;
 	if (m->kernel_problem.kind == FAILURE_MODULE_MISSING) {
 		/* The driver has appeared since: ask what it can, a start needs no answer yet. */
-		m->kernel_problem = (struct failure){ 0 };
+		m->kernel_problem = (struct failure){0};
 		manager_ask_features(m);
 	}
 	if (failure_is_set(&m->kernel_problem))
@@ -274,10 +274,11 @@ static int manager_check_id(struct manager *m, const struct device_config *confi
 
 	while (id >= 0 && (d = manager_next(m, d)))
 		if (device_config_id(d->config) == id)
-			return failure_set(f, FAILURE_DEVICE_EXISTS, EEXIST,
-					   "id %d is the Id= of device '%s' already: choose another, "
-					   "or auto",
-					   id, device_get_name(d));
+			return failure_set(
+				f, FAILURE_DEVICE_EXISTS, EEXIST,
+				"id %d is the Id= of device '%s' already: choose another, "
+				"or auto",
+				id, device_get_name(d));
 	return 0;
 }
 
@@ -383,10 +384,11 @@ static void on_autostarted(struct device_wait *w, const struct failure *f)
 void manager_autostart(struct manager *m, struct device *d)
 {
 	struct autostart_wait *a = calloc(1, sizeof(*a));
-	struct failure f = { 0 };
+	struct failure f = {0};
 
 	if (!a) {
-		log_full(LOG_ERR, ENOMEM, device_get_name(d), NULL, 0, "not started: out of memory");
+		log_full(LOG_ERR, ENOMEM, device_get_name(d), NULL, 0,
+			 "not started: out of memory");
 		return;
 	}
 	a->wait.done = on_autostarted;
@@ -404,10 +406,11 @@ static void manager_start_devices(struct manager *m)
 {
 	struct device *d = NULL;
 
-	m->n_starting++; /* until all are under way */
-	while ((d = manager_next(m, d)))
-		if (d->config->autostart == AUTOSTART_YES)
+	while ((d = manager_next(m, d))) {
+		/* A client, or a reload, may have been quicker. */
+		if (d->config->autostart == AUTOSTART_YES && !d->run && d->state == DEVICE_DEFINED)
 			manager_autostart(m, d);
+	}
 	manager_started_one(m);
 }
 
@@ -431,8 +434,8 @@ static void log_problems(const struct problems *p)
 static void manager_load_device(struct manager *m, const char *name)
 {
 	struct device_config *config = NULL;
-	struct problems p = { 0 };
-	struct failure f = { 0 };
+	struct problems p = {0};
+	struct failure f = {0};
 	struct device *d;
 	int r;
 
@@ -445,14 +448,15 @@ static void manager_load_device(struct manager *m, const char *name)
 		return;
 	r = manager_add(m, config, &d, &f);
 	if (r < 0) {
-		log_full(LOG_ERR, f.error, name, config->fragment_path, 0, "not defined: %s", f.text);
+		log_full(LOG_ERR, f.error, name, config->fragment_path, 0, "not defined: %s",
+			 f.text);
 		(void) device_config_free(config);
 	}
 }
 
 static void manager_load_devices(struct manager *m)
 {
-	struct problems p = { 0 };
+	struct problems p = {0};
 	char **names = NULL;
 	int r;
 
@@ -471,6 +475,7 @@ int manager_start(struct manager *m, void (*ready)(void *arg), void *arg)
 {
 	m->ready = ready;
 	m->ready_arg = arg;
+	m->n_starting++; /* until manager_start_devices() has them all under way */
 	manager_load_devices(m);
 	if (ctrl_open(m->ctrl, &m->kernel_problem) < 0) {
 		manager_no_kernel(m);
@@ -489,12 +494,13 @@ void manager_get_status(const struct manager *m, struct manager_status *ret)
 	*ret = (struct manager_status){
 		.state = m->state,
 		.n_devices = m->n_devices,
-		.kernel_problem = failure_is_set(&m->kernel_problem) ? m->kernel_problem.text : NULL,
+		.kernel_problem = failure_is_set(&m->kernel_problem) ? m->kernel_problem.text
+								     : NULL,
 		.kernel_features = m->features,
 		.last_reload_usec = m->last_reload_usec,
 		.last_reload_failed = m->last_reload_failed,
 	};
-	list_for_each(d, tmp, &m->devices, link) {
+	list_for_each (d, tmp, &m->devices, link) {
 		ret->n_running += d->state == DEVICE_RUNNING;
 		ret->n_failed += d->state == DEVICE_FAILED;
 	}

@@ -89,11 +89,11 @@ static int shown_length(const char *value)
 	size_t len = strlen(value);
 
 	if (len <= VALUE_SHOWN_MAX)
-		return (int)len;
+		return (int) len;
 	len = VALUE_SHOWN_MAX;
-	while (len > 0 && ((unsigned char)value[len] & 0xc0) == 0x80)
+	while (len > 0 && ((unsigned char) value[len] & 0xc0) == 0x80)
 		len--;
-	return (int)len;
+	return (int) len;
 }
 
 static char *setting_text(const struct setting *s, const char *rule)

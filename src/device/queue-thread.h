@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * queue-thread - the thread around a queue: name, affinity, memory-reclaim flag, and the two news of
- * it (armed, exited) for the main thread.
+ * queue-thread - the thread around a queue: name, affinity, memory-reclaim flag, and the two news
+ * of it (armed, exited) for the main thread.
  */
 #pragma once
 
@@ -15,8 +15,8 @@
 
 struct queue_thread {
 	/* set by the caller */
-	struct mailbox *home; /* of the main thread */
-	void (*armed)(struct queue_thread *t);  /* main thread; result in armed_res */
+	struct mailbox *home;			/* of the main thread */
+	void (*armed)(struct queue_thread *t);	/* main thread; result in armed_res */
 	void (*exited)(struct queue_thread *t); /* main thread; result in exit_res; then join */
 	void *owner;
 	bool io_flusher;
@@ -39,6 +39,6 @@ struct queue_thread {
  *  Return: 0; or -errno (nothing runs, nothing is called; queue_thread_done() is still due) */
 int queue_thread_start(struct queue_thread *t, const char *name, struct queue_config *config);
 
-/** queue_thread_done - after exited(): join, release the queue and close its ring; also for a thread
- *  that never started */
+/** queue_thread_done - after exited(): join, release the queue and close its ring; also for a
+ * thread that never started */
 void queue_thread_done(struct queue_thread *t);

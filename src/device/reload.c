@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * reload - read all files again. First everything is read, then applied; a device that runs is never
- * touched: what its file says now counts from its next start on.
+ * reload - read all files again. First everything is read, then applied; a device that runs is
+ * never touched: what its file says now counts from its next start on.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -19,7 +19,7 @@ void reload_result_release(struct reload_result *r)
 		free(r->v[i].detail);
 	}
 	free(r->v);
-	*r = (struct reload_result){ 0 };
+	*r = (struct reload_result){0};
 }
 
 /* Out of memory costs a line of the report, not the reload. */
@@ -34,9 +34,10 @@ static void report(struct reload_result *r, const char *device, const char *chan
 		r->v = v;
 	if (!v || !d || !t)
 		return;
-	r->v[r->n++] = (struct reload_change){ TAKE_PTR(d), change, TAKE_PTR(t) };
+	r->v[r->n++] = (struct reload_change){TAKE_PTR(d), change, TAKE_PTR(t)};
 	if (strcmp(change, "unchanged") != 0)
-		log_full(LOG_INFO, 0, device, NULL, 0, "%s%s%s", change, *detail ? ": " : "", detail);
+		log_full(LOG_INFO, 0, device, NULL, 0, "%s%s%s", change, *detail ? ": " : "",
+			 detail);
 }
 
 static void apply_changed(struct device *d, struct device_config *config, struct reload_result *r)
@@ -63,7 +64,7 @@ static void apply_changed(struct device *d, struct device_config *config, struct
 static void apply_new(struct manager *m, const char *name, struct device_config *config,
 		      struct reload_result *r)
 {
-	struct failure f = { 0 };
+	struct failure f = {0};
 	struct device *d;
 
 	if (manager_add(m, config, &d, &f) < 0) {
@@ -80,7 +81,7 @@ static void reload_device(struct manager *m, const char *name, struct reload_res
 {
 	struct device_config *config = NULL;
 	struct device *d = manager_find(m, name);
-	struct problems p = { 0 };
+	struct problems p = {0};
 	int err;
 
 	err = config_load_device(m->paths, name, &config, &p);
@@ -134,7 +135,7 @@ static void drop_orphans(struct manager *m, char *const *names, struct reload_re
 static int reload_daemon(struct manager *m, struct failure *f)
 {
 	struct daemon_config config;
-	struct problems p = { 0 };
+	struct problems p = {0};
 	int r = config_load_daemon(m->paths, &config, &p);
 
 	if (r < 0) {
@@ -153,7 +154,7 @@ static int reload_daemon(struct manager *m, struct failure *f)
 int manager_reload(struct manager *m, struct reload_result *r, struct failure *f)
 {
 	enum manager_state before = m->state;
-	struct problems p = { 0 };
+	struct problems p = {0};
 	char **names = NULL;
 	struct timespec now;
 	int err;
@@ -175,7 +176,7 @@ int manager_reload(struct manager *m, struct reload_result *r, struct failure *f
 	drop_orphans(m, names, r);
 	(void) strv_free(names);
 	(void) clock_gettime(CLOCK_REALTIME, &now);
-	m->last_reload_usec = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+	m->last_reload_usec = (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
 	m->state = before;
 	manager_changed(m);
 	return 0;

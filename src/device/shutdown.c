@@ -20,7 +20,7 @@ static uint64_t now_usec(void)
 	struct timespec ts;
 
 	(void) clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+	return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
 }
 
 static void shutdown_end(struct manager *m)
@@ -46,7 +46,7 @@ static struct device *last_started(struct manager *m, uint64_t before)
 
 static void shutdown_stop_all(struct manager *m)
 {
-	struct device_stop_options o = { .force = m->shutdown_forced };
+	struct device_stop_options o = {.force = m->shutdown_forced};
 	struct device *d = last_started(m, UINT64_MAX);
 
 	for (; d; d = d->start_order ? last_started(m, d->start_order) : NULL) {
@@ -73,7 +73,8 @@ static int on_shutdown_timer(sd_event_source *s, uint64_t usec, void *arg)
 	uint64_t now = now_usec();
 
 	if (now >= m->shutdown_end_usec) {
-		log_error("devices are left that do not stop: the kernel ends them with this process");
+		log_error("devices are left that do not stop: the kernel ends them with this "
+			  "process");
 		shutdown_end(m);
 		return 0;
 	}
@@ -116,7 +117,8 @@ void manager_shutdown(struct manager *m, void (*done)(void *arg), void *arg)
 	r = sd_event_add_time_relative(m->event, &m->shutdown_timer, CLOCK_MONOTONIC, 0, 1000,
 				       on_shutdown_timer, m);
 	if (r < 0) {
-		log_full(LOG_ERR, -r, NULL, NULL, 0, "no timer for an orderly end: %s", strerror(-r));
+		log_full(LOG_ERR, -r, NULL, NULL, 0, "no timer for an orderly end: %s",
+			 strerror(-r));
 		shutdown_end(m);
 	}
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * sweep - delete the ublk devices a dead ublkd left in the kernel. ublkd's are known by their cookie
- * (ublk/features.h); other servers' devices are not touched, nor those of a living ublkd.
+ * sweep - delete the ublk devices a dead ublkd left in the kernel. ublkd's are known by their
+ * cookie (ublk/features.h); other servers' devices are not touched, nor those of a living ublkd.
  *
  * A device whose server is dead but which is still live is dying: its last backing operations are
  * not over. Nothing can hurry that, so the sweep is repeated until the kernel has taken it down.
@@ -59,7 +59,7 @@ static int sweep_read_ids(struct sweep *s)
 		if (!ids)
 			return -ENOMEM;
 		s->ids = ids;
-		s->ids[s->n++] = (int)id;
+		s->ids[s->n++] = (int) id;
 	}
 	return 0;
 }
@@ -111,7 +111,7 @@ static void sweep_again(struct manager *m)
 static void sweep_end(struct sweep *s)
 {
 	struct manager *m = s->manager;
-	void (*done)(struct manager *m) = s->done;
+	void (*done)(struct manager * m) = s->done;
 	bool again = s->dying;
 
 	m->sweep = sweep_free(s);
@@ -128,16 +128,16 @@ static void sweep_run(struct sweep *s)
 
 	CO_BEGIN(&s->co);
 	for (s->i = 0; s->i < s->n; s->i++) {
-		CO_AWAIT(&s->co, ctrl_get_dev_info(ctrl, &s->cmd, s->ids[s->i],
-						   DEVICE_CTRL_TIMEOUT_USEC));
+		CO_AWAIT(&s->co,
+			 ctrl_get_dev_info(ctrl, &s->cmd, s->ids[s->i], DEVICE_CTRL_TIMEOUT_USEC));
 		v = s->res < 0 ? NOT_OURS : judge(s->manager, &s->cmd.info);
 		s->dying |= v == DYING;
 		if (v != LEFT_OVER)
 			continue;
 		log_warning("ublk device %d was left by an ublkd that died: deleting it",
 			    s->ids[s->i]);
-		CO_AWAIT(&s->co, ctrl_del_dev(ctrl, &s->cmd, s->ids[s->i],
-					      DEVICE_CTRL_TIMEOUT_USEC));
+		CO_AWAIT(&s->co,
+			 ctrl_del_dev(ctrl, &s->cmd, s->ids[s->i], DEVICE_CTRL_TIMEOUT_USEC));
 		if (s->res < 0 && s->res != -ENODEV)
 			log_warning("ublk device %d cannot be deleted: %s", s->ids[s->i],
 				    strerror(-s->res));

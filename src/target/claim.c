@@ -17,8 +17,8 @@ enum { LOCK_TRIES = 100, LOCK_PAUSE_MS = 50 };
 
 struct claim {
 	struct claim *next_own; /* same device */
-	struct claim *next;     /* the table */
-	const char *device;     /* borrowed from the ub_dev, which outlives its claims */
+	struct claim *next;	/* the table */
+	const char *device;	/* borrowed from the ub_dev, which outlives its claims */
 	dev_t dev;
 	ino_t ino; /* 0 for block devices: dev is theirs then */
 	uint64_t begin, end;
@@ -75,12 +75,12 @@ void claims_release(struct claim **claims)
 static int claim_lock(struct ub_dev *dev, int fd, const char *path, uint64_t off, uint64_t len,
 		      bool writable)
 {
-	static const struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000L };
+	static const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};
 	struct flock fl = {
 		.l_type = writable ? F_WRLCK : F_RDLCK,
 		.l_whence = SEEK_SET,
-		.l_start = (off_t)off,
-		.l_len = (off_t)len,
+		.l_start = (off_t) off,
+		.l_len = (off_t) len,
 	};
 
 	for (unsigned int i = 0; i < LOCK_TRIES; i++) {
@@ -91,9 +91,9 @@ static int claim_lock(struct ub_dev *dev, int fd, const char *path, uint64_t off
 			return 0;
 		(void) nanosleep(&pause, NULL);
 	}
-	return ub_dev_fail(dev, UB_E_IN_USE, EBUSY,
-			   "'%s' is locked by another process: stop what uses it ('lslocks' lists it)",
-			   path);
+	return ub_dev_fail(
+		dev, UB_E_IN_USE, EBUSY,
+		"'%s' is locked by another process: stop what uses it ('lslocks' lists it)", path);
 }
 
 int ub_dev_claim(struct ub_dev *dev, int fd, const char *path, uint64_t off, uint64_t len,

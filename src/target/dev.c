@@ -11,7 +11,7 @@
 
 void dev_init(struct ub_dev *dev, const char *name)
 {
-	*dev = (struct ub_dev){ .name = name, .limits.rotational = -1 };
+	*dev = (struct ub_dev){.name = name, .limits.rotational = -1};
 }
 
 void dev_release(struct ub_dev *dev)

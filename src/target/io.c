@@ -76,7 +76,7 @@ static void op_prep(struct slot_op *op, struct io_uring_sqe *sqe)
 	switch (op->kind) {
 	case SLOT_OP_RW:
 		buffer_prep(&s->queue->buffer, sqe, s->tag, io->op == UB_WRITE, op->file, op->moved,
-			    (uint32_t)(io->len - op->moved), op->off + op->moved, op->mode);
+			    (uint32_t) (io->len - op->moved), op->off + op->moved, op->mode);
 		return;
 	case SLOT_OP_FSYNC:
 		sqe->opcode = IORING_OP_FSYNC;
@@ -86,7 +86,7 @@ static void op_prep(struct slot_op *op, struct io_uring_sqe *sqe)
 		sqe->opcode = IORING_OP_FALLOCATE;
 		sqe->off = op->off;
 		sqe->addr = io->len;
-		sqe->len = (uint32_t)op->mode;
+		sqe->len = (uint32_t) op->mode;
 		break;
 	case SLOT_OP_BLKDISCARD:
 		sqe->opcode = IORING_OP_URING_CMD;
@@ -98,7 +98,7 @@ static void op_prep(struct slot_op *op, struct io_uring_sqe *sqe)
 		return;
 	}
 	sqe->flags = IOSQE_FIXED_FILE;
-	sqe->fd = (int)op->file;
+	sqe->fd = (int) op->file;
 }
 
 static void op_issue(struct slot_op *op)
@@ -121,7 +121,7 @@ static bool op_goes_on(struct slot_op *op, int *res)
 	if ((*res == -EAGAIN || *res == -EINTR) && op->retries < OP_RETRIES_MAX) {
 		op->retries++;
 	} else if (op->kind == SLOT_OP_RW && *res >= 0) {
-		op->moved += (uint64_t)*res;
+		op->moved += (uint64_t) *res;
 		if (op->moved == s->io.len) {
 			*res = 0;
 			return false;
@@ -215,8 +215,7 @@ void ub_fdatasync(struct ub_io *io, struct ub_file *file)
 		op_issue(op);
 }
 
-void ub_fallocate(struct ub_io *io, struct ub_file *file, int mode, int fallback_mode,
-		  uint64_t off)
+void ub_fallocate(struct ub_io *io, struct ub_file *file, int mode, int fallback_mode, uint64_t off)
 {
 	struct slot_op *op = op_take(io, SLOT_OP_FALLOCATE, file, off);
 

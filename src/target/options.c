@@ -29,7 +29,7 @@ static bool is_text(const struct ub_opt *opt)
 
 static void *field(const struct ub_opt *opt, const void *base)
 {
-	return (char *)base + opt->offset;
+	return (char *) base + opt->offset;
 }
 
 static char **text_field(const struct ub_opt *opt, const void *base)
@@ -72,7 +72,7 @@ const char *options_suggest(const struct ub_opt *opts, const char *section, cons
 
 static int broken(char *why, size_t size, const char *rule)
 {
-	(void)snprintf(why, size, "%s", rule);
+	(void) snprintf(why, size, "%s", rule);
 	return -EINVAL;
 }
 
@@ -80,14 +80,14 @@ static int broken_size_range(const struct ub_opt *opt, char *why, size_t size)
 {
 	char min[FORMAT_SIZE_MAX], max[FORMAT_SIZE_MAX];
 
-	(void)format_size(min, opt->min);
-	(void)format_size(max, opt->max);
+	(void) format_size(min, opt->min);
+	(void) format_size(max, opt->max);
 	if (opt->max)
-		(void)snprintf(why, size, "must be %s .. %s", min, max);
+		(void) snprintf(why, size, "must be %s .. %s", min, max);
 	else if (opt->min)
-		(void)snprintf(why, size, "must be at least %s", min);
+		(void) snprintf(why, size, "must be at least %s", min);
 	else
-		(void)snprintf(why, size, "is too large");
+		(void) snprintf(why, size, "is too large");
 	return -EINVAL;
 }
 
@@ -99,7 +99,7 @@ static int broken_enum(const struct ub_opt *opt, char *why, size_t size)
 	for (const char *const *v = opt->values; *v && used < size; v++) {
 		const char *joint = v == opt->values ? "must be " : v[1] ? ", " : " or ";
 
-		used += (size_t)snprintf(why + used, size - used, "%s%s", joint, *v);
+		used += (size_t) snprintf(why + used, size - used, "%s%s", joint, *v);
 	}
 	return -EINVAL;
 }
@@ -112,7 +112,7 @@ static int parse_path(const char *s, union value *ret, char *why, size_t size)
 		return broken(why, size, "must be an absolute path");
 	if (strlen(s) >= PATH_MAX)
 		return broken(why, size, "must be shorter than 4096 bytes");
-	ret->text = (char *)s;
+	ret->text = (char *) s;
 	return 0;
 }
 
@@ -137,10 +137,10 @@ static int parse_u32(const struct ub_opt *opt, const char *s, union value *ret, 
 	uint64_t max = opt->max ? opt->max : UINT32_MAX, v = 0;
 
 	if (parse_uint(s, &v) < 0 || v < opt->min || v > max) {
-		(void)snprintf(why, size, "must be %" PRIu64 " .. %" PRIu64, opt->min, max);
+		(void) snprintf(why, size, "must be %" PRIu64 " .. %" PRIu64, opt->min, max);
 		return -EINVAL;
 	}
-	ret->u32 = (uint32_t)v;
+	ret->u32 = (uint32_t) v;
 	return 0;
 }
 
@@ -166,7 +166,7 @@ static int parse_value(const struct ub_opt *opt, const char *s, union value *ret
 {
 	switch (opt->type) {
 	case UB_TYPE_STRING:
-		ret->text = (char *)s;
+		ret->text = (char *) s;
 		return 0;
 	case UB_TYPE_PATH:
 		return parse_path(s, ret, why, size);
@@ -206,16 +206,16 @@ static int store(const struct ub_opt *opt, void *base, const union value *v)
 	}
 	case UB_TYPE_BYTES:
 	case UB_TYPE_USEC:
-		*(uint64_t *)field(opt, base) = v->u64;
+		*(uint64_t *) field(opt, base) = v->u64;
 		return 0;
 	case UB_TYPE_UINT:
-		*(uint32_t *)field(opt, base) = v->u32;
+		*(uint32_t *) field(opt, base) = v->u32;
 		return 0;
 	case UB_TYPE_ENUM:
-		*(int *)field(opt, base) = v->index;
+		*(int *) field(opt, base) = v->index;
 		return 0;
 	case UB_TYPE_BOOL:
-		*(bool *)field(opt, base) = v->boolean;
+		*(bool *) field(opt, base) = v->boolean;
 		return 0;
 	}
 	assert(!"a type of an option");
@@ -291,9 +291,9 @@ static bool is_unset(const struct ub_opt *opt, const void *base)
 		return !*text_field(opt, base);
 	case UB_TYPE_BYTES:
 	case UB_TYPE_USEC:
-		return *(uint64_t *)field(opt, base) == 0;
+		return *(uint64_t *) field(opt, base) == 0;
 	case UB_TYPE_UINT:
-		return *(uint32_t *)field(opt, base) == 0;
+		return *(uint32_t *) field(opt, base) == 0;
 	case UB_TYPE_ENUM:
 	case UB_TYPE_BOOL:
 		return false;
@@ -313,15 +313,15 @@ char *options_format(const struct ub_opt *opt, const void *base)
 	case UB_TYPE_PATH:
 		return strdup(*text_field(opt, base) ? *text_field(opt, base) : "");
 	case UB_TYPE_BYTES:
-		return strdup(format_size(size, *(uint64_t *)field(opt, base)));
+		return strdup(format_size(size, *(uint64_t *) field(opt, base)));
 	case UB_TYPE_USEC:
-		return format_usec(*(uint64_t *)field(opt, base));
+		return format_usec(*(uint64_t *) field(opt, base));
 	case UB_TYPE_UINT:
-		return format_uint(*(uint32_t *)field(opt, base), "");
+		return format_uint(*(uint32_t *) field(opt, base), "");
 	case UB_TYPE_ENUM:
-		return strdup(opt->values[*(int *)field(opt, base)]);
+		return strdup(opt->values[*(int *) field(opt, base)]);
 	case UB_TYPE_BOOL:
-		return strdup(*(bool *)field(opt, base) ? "yes" : "no");
+		return strdup(*(bool *) field(opt, base) ? "yes" : "no");
 	}
 	assert(!"a type of an option");
 	return NULL;
@@ -343,13 +343,13 @@ static bool field_equal(const struct ub_opt *opt, const void *a, const void *b)
 	}
 	case UB_TYPE_BYTES:
 	case UB_TYPE_USEC:
-		return *(uint64_t *)field(opt, a) == *(uint64_t *)field(opt, b);
+		return *(uint64_t *) field(opt, a) == *(uint64_t *) field(opt, b);
 	case UB_TYPE_UINT:
-		return *(uint32_t *)field(opt, a) == *(uint32_t *)field(opt, b);
+		return *(uint32_t *) field(opt, a) == *(uint32_t *) field(opt, b);
 	case UB_TYPE_ENUM:
-		return *(int *)field(opt, a) == *(int *)field(opt, b);
+		return *(int *) field(opt, a) == *(int *) field(opt, b);
 	case UB_TYPE_BOOL:
-		return *(bool *)field(opt, a) == *(bool *)field(opt, b);
+		return *(bool *) field(opt, a) == *(bool *) field(opt, b);
 	}
 	return false;
 }
@@ -375,15 +375,15 @@ static void type_text(const struct ub_opt *opt, char *buf, size_t size)
 
 	if (opt->type == UB_TYPE_ENUM)
 		for (const char *const *v = opt->values; *v && used < size; v++)
-			used += (size_t)snprintf(buf + used, size - used, "%s%s",
-						 v == opt->values ? "" : "|", *v);
+			used += (size_t) snprintf(buf + used, size - used, "%s%s",
+						  v == opt->values ? "" : "|", *v);
 	else if (opt->type == UB_TYPE_UINT && opt->max)
-		(void)snprintf(buf, size, "%" PRIu64 "..%" PRIu64, opt->min, opt->max);
+		(void) snprintf(buf, size, "%" PRIu64 "..%" PRIu64, opt->min, opt->max);
 	else if (opt->type == UB_TYPE_BYTES && opt->max)
-		(void)snprintf(buf, size, "%s..%s", format_size(min, opt->min),
-			       format_size(max, opt->max));
+		(void) snprintf(buf, size, "%s..%s", format_size(min, opt->min),
+				format_size(max, opt->max));
 	else
-		(void)snprintf(buf, size, "%s", names[opt->type]);
+		(void) snprintf(buf, size, "%s", names[opt->type]);
 }
 
 void options_help(const struct ub_opt *opts, FILE *f)
@@ -395,12 +395,12 @@ void options_help(const struct ub_opt *opts, FILE *f)
 		char type[128], head[192];
 
 		type_text(o, type, sizeof(type));
-		(void)snprintf(head, sizeof(head), "%s=%s", o->key, type);
-		(void)fprintf(f, "  %-30s %s", head, o->help ? o->help : "");
+		(void) snprintf(head, sizeof(head), "%s=%s", o->key, type);
+		(void) fprintf(f, "  %-30s %s", head, o->help ? o->help : "");
 		if (o->required)
-			(void)fprintf(f, " (required)");
+			(void) fprintf(f, " (required)");
 		else if (o->dflt)
-			(void)fprintf(f, " (default: %s)", o->dflt);
-		(void)fputc('\n', f);
+			(void) fprintf(f, " (default: %s)", o->dflt);
+		(void) fputc('\n', f);
 	}
 }

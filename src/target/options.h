@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * options - a struct's fields by name, through a table of struct ub_opt rows. One implementation for
- * the targets' options and for the daemon's and the devices' own keys. Pure; any thread.
+ * options - a struct's fields by name, through a table of struct ub_opt rows. One implementation
+ * for the targets' options and for the daemon's and the devices' own keys. Pure; any thread.
  */
 #pragma once
 

@@ -26,7 +26,7 @@
 
 enum direct { DIRECT_AUTO, DIRECT_YES, DIRECT_NO };
 
-static const char *const direct_values[] = { "auto", "yes", "no", NULL };
+static const char *const direct_values[] = {"auto", "yes", "no", NULL};
 
 struct loop {
 	/* options */
@@ -45,7 +45,7 @@ static const struct ub_opt loop_options[] = {
 		     .help = "where in it the device begins, a multiple of the logical block size"),
 	UB_OPT_ENUM(struct loop, direct, "DirectIO", .dflt = "auto", .values = direct_values,
 		    .help = "past the page cache (O_DIRECT); auto: if the file can do it"),
-	{ 0 },
+	{0},
 };
 
 /* What open() learns about the backing. */
@@ -53,7 +53,7 @@ struct backing {
 	int fd; /* owned until ub_dev_file() */
 	struct stat st;
 	uint64_t size;
-	uint32_t block_size; /* of a block device, else 512 */
+	uint32_t block_size;   /* of a block device, else 512 */
 	uint32_t direct_align; /* of offset, length and memory; 0: no O_DIRECT */
 };
 
@@ -85,15 +85,15 @@ static void limits_of_block(struct ub_limits *l, const struct backing *b)
 	dev_t dev = b->st.st_rdev;
 
 	if (!l->physical_block_size)
-		l->physical_block_size = (uint32_t)sysfs_u64(dev, "physical_block_size");
-	l->io_min = (uint32_t)sysfs_u64(dev, "minimum_io_size");
-	l->io_opt = (uint32_t)sysfs_u64(dev, "optimal_io_size");
+		l->physical_block_size = (uint32_t) sysfs_u64(dev, "physical_block_size");
+	l->io_min = (uint32_t) sysfs_u64(dev, "minimum_io_size");
+	l->io_opt = (uint32_t) sysfs_u64(dev, "optimal_io_size");
 	/* Hints only: the driver takes powers of two. */
 	if (l->io_min & (l->io_min - 1))
 		l->io_min = 0;
 	if (l->io_opt & (l->io_opt - 1))
 		l->io_opt = 0;
-	l->discard_granularity = (uint32_t)sysfs_u64(dev, "discard_granularity");
+	l->discard_granularity = (uint32_t) sysfs_u64(dev, "discard_granularity");
 	l->max_discard_bytes = sysfs_u64(dev, "discard_max_bytes");
 	/* Zeroing works on every block device; the kernel writes where the device cannot. */
 	l->max_write_zeroes_bytes = sysfs_u64(dev, "write_zeroes_max_bytes");
@@ -104,7 +104,7 @@ static void limits_of_block(struct ub_limits *l, const struct backing *b)
 /* A hole behind the end changes nothing, and tells whether the file system makes holes. */
 static bool file_punches_holes(const struct backing *b)
 {
-	off_t end = (off_t)((b->size | 4095) + 1);
+	off_t end = (off_t) ((b->size | 4095) + 1);
 
 	return fallocate(b->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, end, 4096) == 0;
 }
@@ -113,7 +113,7 @@ static void limits_of_file(struct ub_limits *l, const struct backing *b)
 {
 	if (!l->physical_block_size && b->st.st_blksize > 0 && b->st.st_blksize <= 65536 &&
 	    !(b->st.st_blksize & (b->st.st_blksize - 1)))
-		l->physical_block_size = (uint32_t)b->st.st_blksize;
+		l->physical_block_size = (uint32_t) b->st.st_blksize;
 	if (!l->read_only && file_punches_holes(b)) {
 		l->discard_granularity = l->physical_block_size;
 		l->max_discard_bytes = l->max_write_zeroes_bytes = UINT64_C(1) << 31;
@@ -134,10 +134,11 @@ static int loop_fail_in_use(struct ub_dev *dev, const struct loop *l)
 		(void) close(fd);
 	if (r < 0)
 		return r;
-	return ub_dev_fail(dev, UB_E_IN_USE, EBUSY,
-			   "'%s' is in use (mounted, or part of another device): unmount it, or set "
-			   "ReadOnly=yes",
-			   l->path);
+	return ub_dev_fail(
+		dev, UB_E_IN_USE, EBUSY,
+		"'%s' is in use (mounted, or part of another device): unmount it, or set "
+		"ReadOnly=yes",
+		l->path);
 }
 
 static int loop_open_fd(struct ub_dev *dev, const struct loop *l, struct backing *b)
@@ -149,10 +150,10 @@ static int loop_open_fd(struct ub_dev *dev, const struct loop *l, struct backing
 		return ub_dev_fail(dev, UB_E_BACKING, errno, "cannot open '%s': %s", l->path,
 				   strerror(errno));
 	if (!S_ISREG(b->st.st_mode) && !S_ISBLK(b->st.st_mode))
-		return ub_dev_fail(dev, UB_E_BACKING, S_ISDIR(b->st.st_mode) ? EISDIR : EINVAL,
-				   "'%s' is %s: File= must name a regular file or a block device",
-				   l->path, S_ISDIR(b->st.st_mode) ? "a directory" :
-								      "neither a file nor a disk");
+		return ub_dev_fail(
+			dev, UB_E_BACKING, S_ISDIR(b->st.st_mode) ? EISDIR : EINVAL,
+			"'%s' is %s: File= must name a regular file or a block device", l->path,
+			S_ISDIR(b->st.st_mode) ? "a directory" : "neither a file nor a disk");
 	/* A disk that is mounted or claimed is not written behind its user's back. */
 	if (S_ISBLK(b->st.st_mode) && !ro)
 		flags |= O_EXCL;
@@ -177,17 +178,18 @@ static int loop_measure(struct ub_dev *dev, const struct loop *l, struct backing
 	unsigned int block_size = 512;
 	struct statx stx;
 
-	b->size = (uint64_t)b->st.st_size;
+	b->size = (uint64_t) b->st.st_size;
 	if (S_ISBLK(b->st.st_mode)) {
 		if (ioctl(b->fd, BLKGETSIZE64, &b->size) < 0 ||
 		    ioctl(b->fd, BLKSSZGET, &block_size) < 0)
-			return ub_dev_fail(dev, UB_E_BACKING, errno,
-					   "cannot measure '%s': %s", l->path, strerror(errno));
+			return ub_dev_fail(dev, UB_E_BACKING, errno, "cannot measure '%s': %s",
+					   l->path, strerror(errno));
 	}
 	b->block_size = block_size;
 	if (!b->size)
 		return ub_dev_fail(dev, UB_E_BACKING, ENODATA,
-				   "'%s' is empty: give it a size with 'truncate -s SIZE'", l->path);
+				   "'%s' is empty: give it a size with 'truncate -s SIZE'",
+				   l->path);
 
 	if (S_ISBLK(b->st.st_mode))
 		b->direct_align = block_size;
@@ -242,8 +244,7 @@ static int loop_place(struct ub_dev *dev, const struct loop *l, const struct bac
 static int loop_choose_direct(struct ub_dev *dev, const struct loop *l, const struct backing *b)
 {
 	uint32_t block = ub_dev_limits(dev)->logical_block_size;
-	bool fits = b->direct_align && b->direct_align <= block &&
-		    l->offset % b->direct_align == 0;
+	bool fits = b->direct_align && b->direct_align <= block && l->offset % b->direct_align == 0;
 
 	if (l->direct == DIRECT_YES && !b->direct_align)
 		return ub_dev_fail(dev, UB_E_UNSUPPORTED, EINVAL,
@@ -295,7 +296,7 @@ static int loop_open_backing(struct ub_dev *dev, struct loop *l, struct backing 
 
 static int loop_open(struct ub_dev *dev, void *state)
 {
-	struct backing b = { .fd = -1 };
+	struct backing b = {.fd = -1};
 	struct loop *l = state;
 	int r = loop_open_backing(dev, l, &b);
 
@@ -339,7 +340,7 @@ static void loop_submit(struct ub_io *io)
 
 static const char *loop_backing(const void *state)
 {
-	return ((const struct loop *)state)->path;
+	return ((const struct loop *) state)->path;
 }
 
 UB_TARGET(loop, .section = "Loop", .description = "a regular file or a block device",

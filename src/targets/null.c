@@ -9,7 +9,7 @@
 
 #define NULL_DEFAULT_SIZE (UINT64_C(250) << 30)
 
-static const struct ub_opt null_options[] = { { 0 } };
+static const struct ub_opt null_options[] = {{0}};
 
 static int null_open(struct ub_dev *dev, void *state)
 {

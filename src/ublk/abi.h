@@ -13,7 +13,7 @@
 
 /* The driver's ioctl-style encoding: direction, argument size, type 'u', number. */
 #define UBLK_ABI_CMD(dir, size, nr)                                                                \
-	((uint32_t)(dir) << 30 | (uint32_t)(size) << 16 | 0x75U << 8 | (nr))
+	((uint32_t) (dir) << 30 | (uint32_t) (size) << 16 | 0x75U << 8 | (nr))
 #define UBLK_ABI_R 2U
 #define UBLK_ABI_RW 3U
 
@@ -262,7 +262,7 @@ struct ublk_params {
 } __attribute__((aligned(8)));
 
 #define UBLK_ABI_AT(s, m, off, size)                                                               \
-	_Static_assert(offsetof(struct s, m) == (off) && sizeof(((struct s *)0)->m) == (size),     \
+	_Static_assert(offsetof(struct s, m) == (off) && sizeof(((struct s *) 0)->m) == (size),    \
 		       #s "." #m)
 UBLK_ABI_AT(ublksrv_ctrl_cmd, dev_id, 0, 4);
 UBLK_ABI_AT(ublksrv_ctrl_cmd, queue_id, 4, 2);

@@ -8,8 +8,8 @@
 int buffer_init(struct buffer *b, unsigned int tags, size_t bytes)
 {
 	size_t len = (tags + 1UL) * bytes;
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		       -1, 0);
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (p == MAP_FAILED)
 		return -ENOMEM;
@@ -17,7 +17,7 @@ int buffer_init(struct buffer *b, unsigned int tags, size_t bytes)
 	 * writes to. */
 	(void) madvise(p, len, MADV_NOHUGEPAGE);
 	(void) madvise(p, len, MADV_DONTFORK);
-	*b = (struct buffer){ .base = p, .stride = bytes, .tags = tags };
+	*b = (struct buffer){.base = p, .stride = bytes, .tags = tags};
 	return 0;
 }
 
@@ -30,12 +30,12 @@ void buffer_done(struct buffer *b)
 
 uint64_t buffer_fetch_addr(const struct buffer *b, unsigned int tag)
 {
-	return (uintptr_t)(b->base + tag * b->stride);
+	return (uintptr_t) (b->base + tag * b->stride);
 }
 
 uint64_t buffer_spare_addr(const struct buffer *b)
 {
-	return (uintptr_t)(b->base + b->tags * b->stride);
+	return (uintptr_t) (b->base + b->tags * b->stride);
 }
 
 void buffer_prep(const struct buffer *b, struct io_uring_sqe *sqe, unsigned int tag, bool write,
@@ -43,7 +43,7 @@ void buffer_prep(const struct buffer *b, struct io_uring_sqe *sqe, unsigned int 
 {
 	sqe->opcode = write ? IORING_OP_WRITE : IORING_OP_READ;
 	sqe->flags = IOSQE_FIXED_FILE;
-	sqe->fd = (int)slot;
+	sqe->fd = (int) slot;
 	sqe->addr = buffer_fetch_addr(b, tag) + skip;
 	sqe->len = len;
 	sqe->off = off;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * buffer - where a request's data lives, and how an operation names it. The one place that knows the
- * transfer mode: today the driver's copy into and out of memory of ours, one buffer per tag.
+ * buffer - where a request's data lives, and how an operation names it. The one place that knows
+ * the transfer mode: today the driver's copy into and out of memory of ours, one buffer per tag.
  *
  * The memory is mapped at once and touched when it is first used. It is never handed back while its
  * queue lives: a request could still be using it.
@@ -25,7 +25,8 @@ struct buffer {
 int buffer_init(struct buffer *b, unsigned int tags, size_t bytes);
 void buffer_done(struct buffer *b);
 
-/** buffer_fetch_addr - what FETCH and COMMIT_AND_FETCH carry in `addr` for the tag's next request */
+/** buffer_fetch_addr - what FETCH and COMMIT_AND_FETCH carry in `addr` for the tag's next request
+ */
 uint64_t buffer_fetch_addr(const struct buffer *b, unsigned int tag);
 
 /** buffer_spare_addr - the same for a tag whose own buffer an abandoned operation still uses. What

@@ -24,7 +24,7 @@ enum { CTRL_MAX_GUARD_DEATHS = 5 };
 struct ctrl {
 	const char *node, *program;
 	int epoll, timer;
-	int sock; /* to the guard, -1: none */
+	int sock;    /* to the guard, -1: none */
 	int control; /* the node, -1: not open; kept to start another guard */
 	pid_t guard;
 	int ring_error;
@@ -42,29 +42,29 @@ static uint64_t now_usec(void)
 	struct timespec ts;
 
 	(void) clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+	return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
 }
 
 /* ---- the socket and the clock, both behind one epoll descriptor */
 
 static int ctrl_watch(struct ctrl *c, int op, int fd, uint32_t events)
 {
-	struct epoll_event e = { .events = events, .data.fd = fd };
+	struct epoll_event e = {.events = events, .data.fd = fd};
 
 	return epoll_ctl(c->epoll, op, fd, &e) < 0 ? -errno : 0;
 }
 
 static void ctrl_set_timer(struct ctrl *c)
 {
-	struct itimerspec spec = { 0 };
+	struct itimerspec spec = {0};
 	struct ctrl_cmd *cmd, *tmp;
 	uint64_t first = 0;
 
-	list_for_each(cmd, tmp, &c->commands, link)
+	list_for_each (cmd, tmp, &c->commands, link)
 		if (cmd->deadline_usec && (!first || cmd->deadline_usec < first))
 			first = cmd->deadline_usec;
-	spec.it_value.tv_sec = (time_t)(first / 1000000);
-	spec.it_value.tv_nsec = (long)(first % 1000000) * 1000;
+	spec.it_value.tv_sec = (time_t) (first / 1000000);
+	spec.it_value.tv_nsec = (long) (first % 1000000) * 1000;
 	(void) timerfd_settime(c->timer, TFD_TIMER_ABSTIME, &spec, NULL);
 }
 
@@ -75,17 +75,20 @@ static void ctrl_send(struct ctrl *c)
 
 	if (c->sock < 0)
 		return;
-	list_for_each(cmd, tmp, &c->commands, link) {
-		struct guard_request q = { .id = cmd->id, .op = cmd->op, .dev_id = cmd->dev_id,
-					   .data = cmd->data, .len = cmd->len };
+	list_for_each (cmd, tmp, &c->commands, link) {
+		struct guard_request q = {.id = cmd->id,
+					  .op = cmd->op,
+					  .dev_id = cmd->dev_id,
+					  .data = cmd->data,
+					  .len = cmd->len};
 
 		if (cmd->sent)
 			continue;
 		if (cmd->op == UBLK_U_CMD_GET_DEV_INFO2) {
-			(void) snprintf((char *)q.payload, sizeof(q.payload), "/dev/ublkc%u",
+			(void) snprintf((char *) q.payload, sizeof(q.payload), "/dev/ublkc%u",
 					cmd->dev_id);
-			q.path_len = (uint16_t)(strlen((char *)q.payload) + 1);
-			q.len = (uint16_t)(q.path_len + sizeof(cmd->info));
+			q.path_len = (uint16_t) (strlen((char *) q.payload) + 1);
+			q.len = (uint16_t) (q.path_len + sizeof(cmd->info));
 		} else {
 			memcpy(q.payload, cmd->affinity, cmd->len);
 		}
@@ -104,7 +107,7 @@ static void ctrl_send(struct ctrl *c)
 
 static void ctrl_tell_guard(struct ctrl *c, uint32_t op, uint32_t dev_id, uint64_t data)
 {
-	struct guard_request q = { .id = ++c->last_id, .op = op, .dev_id = dev_id, .data = data };
+	struct guard_request q = {.id = ++c->last_id, .op = op, .dev_id = dev_id, .data = data};
 
 	if (c->sock >= 0)
 		(void) send(c->sock, &q, GUARD_REQUEST_SIZE(0), MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -265,7 +268,7 @@ static struct ctrl_cmd *ctrl_find(struct ctrl *c, uint64_t id)
 {
 	struct ctrl_cmd *cmd, *tmp;
 
-	list_for_each(cmd, tmp, &c->commands, link)
+	list_for_each (cmd, tmp, &c->commands, link)
 		if (cmd->id == id)
 			return cmd;
 	return NULL;
@@ -319,7 +322,7 @@ static void ctrl_fail_commands(struct ctrl *c, bool all, int error)
 	struct list failed;
 
 	list_init(&failed);
-	list_for_each(cmd, tmp, &c->commands, link) {
+	list_for_each (cmd, tmp, &c->commands, link) {
 		bool was_sent = cmd->sent;
 
 		cmd->sent = false;
@@ -355,7 +358,7 @@ static void ctrl_expire(struct ctrl *c)
 	struct list late;
 
 	list_init(&late);
-	list_for_each(cmd, tmp, &c->commands, link) {
+	list_for_each (cmd, tmp, &c->commands, link) {
 		if (!cmd->deadline_usec || cmd->deadline_usec > now)
 			continue;
 		list_remove(&cmd->link);
@@ -377,7 +380,10 @@ void ctrl_dispatch(struct ctrl *c)
 		n = recv(c->sock, &r, sizeof(r), MSG_DONTWAIT);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			break;
-		if (n < (ssize_t)GUARD_REPLY_SIZE(0) || n != (ssize_t)GUARD_REPLY_SIZE(r.len)) {
+		/* It ended with requests unread; what it said before is still to be read. */
+		if (n < 0 && errno == ECONNRESET)
+			continue;
+		if (n < (ssize_t) GUARD_REPLY_SIZE(0) || n != (ssize_t) GUARD_REPLY_SIZE(r.len)) {
 			ctrl_guard_died(c);
 			continue;
 		}
@@ -399,9 +405,9 @@ static void ctrl_issue(struct ctrl *c, struct ctrl_cmd *cmd, uint32_t op, int de
 
 	cmd->id = ++c->last_id;
 	cmd->op = op;
-	cmd->dev_id = (uint32_t)dev_id;
+	cmd->dev_id = (uint32_t) dev_id;
 	cmd->data = data;
-	cmd->len = (uint16_t)len;
+	cmd->len = (uint16_t) len;
 	cmd->sent = false;
 	/* Without a guard there is nobody to answer: the deadline is now. */
 	cmd->deadline_usec = c->sock < 0 ? 1 : timeout_usec ? now_usec() + timeout_usec : 0;
@@ -418,7 +424,7 @@ void ctrl_get_features(struct ctrl *c, struct ctrl_cmd *cmd, uint64_t timeout_us
 
 void ctrl_add_dev(struct ctrl *c, struct ctrl_cmd *cmd, uint64_t timeout_usec)
 {
-	ctrl_issue(c, cmd, UBLK_U_CMD_ADD_DEV, (int)cmd->info.dev_id, 0, sizeof(cmd->info),
+	ctrl_issue(c, cmd, UBLK_U_CMD_ADD_DEV, (int) cmd->info.dev_id, 0, sizeof(cmd->info),
 		   timeout_usec);
 }
 
@@ -429,7 +435,7 @@ void ctrl_set_params(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t 
 
 void ctrl_get_params(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t timeout_usec)
 {
-	cmd->params = (struct ublk_params){ .len = sizeof(cmd->params) };
+	cmd->params = (struct ublk_params){.len = sizeof(cmd->params)};
 	ctrl_issue(c, cmd, UBLK_U_CMD_GET_PARAMS, dev_id, 0, sizeof(cmd->params), timeout_usec);
 }
 
@@ -440,8 +446,8 @@ void ctrl_get_dev_info(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_
 		   dev_id, 0, sizeof(cmd->info), timeout_usec);
 }
 
-void ctrl_get_queue_affinity(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id,
-			     unsigned int queue, uint64_t timeout_usec)
+void ctrl_get_queue_affinity(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, unsigned int queue,
+			     uint64_t timeout_usec)
 {
 	memset(cmd->affinity, 0, sizeof(cmd->affinity));
 	ctrl_issue(c, cmd, UBLK_U_CMD_GET_QUEUE_AFFINITY, dev_id, queue, sizeof(cmd->affinity),
@@ -451,7 +457,7 @@ void ctrl_get_queue_affinity(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id,
 void ctrl_start_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, pid_t server,
 		    uint64_t timeout_usec)
 {
-	ctrl_issue(c, cmd, UBLK_U_CMD_START_DEV, dev_id, (uint64_t)server, 0, timeout_usec);
+	ctrl_issue(c, cmd, UBLK_U_CMD_START_DEV, dev_id, (uint64_t) server, 0, timeout_usec);
 }
 
 void ctrl_stop_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, bool only_unused,

@@ -52,7 +52,8 @@ struct ctrl_cmd {
 int ctrl_new(const char *node, const char *program, struct ctrl **ret);
 struct ctrl *ctrl_free(struct ctrl *c);
 
-/** ctrl_new_connected - for tests: a control plane whose guard is already at the other end of @sock */
+/** ctrl_new_connected - for tests: a control plane whose guard is already at the other end of @sock
+ */
 int ctrl_new_connected(int sock, struct ctrl **ret);
 
 /** ctrl_open - open the control node and start the guard, unless that is done already.
@@ -90,8 +91,8 @@ void ctrl_get_params(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t 
 void ctrl_get_dev_info(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t timeout_usec);
 
 /** out: affinity, a bit per possible CPU */
-void ctrl_get_queue_affinity(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id,
-			     unsigned int queue, uint64_t timeout_usec);
+void ctrl_get_queue_affinity(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, unsigned int queue,
+			     uint64_t timeout_usec);
 
 /** @server: process that opened the char device (this one) */
 void ctrl_start_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, pid_t server,

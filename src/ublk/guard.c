@@ -37,7 +37,7 @@ struct command {
 	struct guard *guard;
 	struct list link; /* guard->commands */
 	struct guard_request req;
-	int fd;  /* SYNC: the open block device, or -1 */
+	int fd;	 /* SYNC: the open block device, or -1 */
 	int res; /* SYNC: what is reported once it is closed */
 };
 
@@ -73,8 +73,8 @@ static void command_issue(struct command *c)
 		.dev_id = q->dev_id,
 		.queue_id = 0xffff,
 		.len = q->len,
-		.addr = q->len ? (uintptr_t)q->payload : 0,
-		.data = { q->data },
+		.addr = q->len ? (uintptr_t) q->payload : 0,
+		.data = {q->data},
 		.dev_path_len = q->path_len,
 	};
 	struct io_uring_sqe *sqe;
@@ -86,7 +86,7 @@ static void command_issue(struct command *c)
 	sqe->opcode = IORING_OP_URING_CMD;
 	sqe->fd = c->guard->control;
 	sqe->cmd_op = q->op;
-	memcpy((char *)sqe + UBLK_ABI_SQE_CMD_OFFSET, &cmd, sizeof(cmd));
+	memcpy((char *) sqe + UBLK_ABI_SQE_CMD_OFFSET, &cmd, sizeof(cmd));
 }
 
 /* ---- SYNC: open, fsync, close, each on a worker, since each of them can block */
@@ -122,7 +122,7 @@ static void sync_flushed(struct ur_op *op, int res)
 	if (!sqe)
 		return;
 	io_uring_prep_close(sqe, c->fd);
-	sqe->user_data = (uintptr_t)&c->op;
+	sqe->user_data = (uintptr_t) &c->op;
 	sqe->flags |= IOSQE_ASYNC;
 }
 
@@ -138,7 +138,7 @@ static void sync_opened(struct ur_op *op, int res)
 	if (!sqe)
 		return;
 	io_uring_prep_fsync(sqe, c->fd, 0);
-	sqe->user_data = (uintptr_t)&c->op;
+	sqe->user_data = (uintptr_t) &c->op;
 }
 
 static void sync_issue(struct command *c)
@@ -149,10 +149,10 @@ static void sync_issue(struct command *c)
 	if (!sqe)
 		return;
 	c->req.len = 0;
-	(void) snprintf((char *)c->req.payload, sizeof(c->req.payload), "/dev/ublkb%u",
+	(void) snprintf((char *) c->req.payload, sizeof(c->req.payload), "/dev/ublkb%u",
 			c->req.dev_id);
-	io_uring_prep_openat(sqe, AT_FDCWD, (const char *)c->req.payload, flags, 0);
-	sqe->user_data = (uintptr_t)&c->op;
+	io_uring_prep_openat(sqe, AT_FDCWD, (const char *) c->req.payload, flags, 0);
+	sqe->user_data = (uintptr_t) &c->op;
 	sqe->flags |= IOSQE_ASYNC;
 }
 
@@ -163,7 +163,7 @@ static void guard_cancel(struct guard *g, uint64_t id)
 	struct command *c, *tmp;
 	struct io_uring_sqe *sqe;
 
-	list_for_each(c, tmp, &g->commands, link) {
+	list_for_each (c, tmp, &g->commands, link) {
 		if (c->req.id != id)
 			continue;
 		sqe = ring_sqe(&g->ring, &g->cancelled);
@@ -171,7 +171,7 @@ static void guard_cancel(struct guard *g, uint64_t id)
 			return;
 		sqe->opcode = IORING_OP_ASYNC_CANCEL;
 		sqe->fd = -1;
-		sqe->addr = (uintptr_t)&c->op;
+		sqe->addr = (uintptr_t) &c->op;
 		return;
 	}
 }
@@ -185,7 +185,7 @@ static void guard_request(struct guard *g, const struct guard_request *q)
 
 	c = calloc(1, sizeof(*c));
 	if (!c) {
-		struct guard_reply r = { .id = q->id, .op = q->op, .res = -ENOMEM };
+		struct guard_reply r = {.id = q->id, .op = q->op, .res = -ENOMEM};
 
 		(void) send(g->sock, &r, GUARD_REPLY_SIZE(0), MSG_NOSIGNAL);
 		return;
@@ -209,7 +209,7 @@ static void guard_watch(struct guard *g)
 		return;
 	}
 	io_uring_prep_poll_add(sqe, g->sock, POLLIN);
-	sqe->user_data = (uintptr_t)&g->readable;
+	sqe->user_data = (uintptr_t) &g->readable;
 }
 
 static void guard_readable(struct ur_op *op, int res)
@@ -227,8 +227,8 @@ static void guard_readable(struct ur_op *op, int res)
 			return;
 		}
 		/* The parent is our own code: a malformed message is a bug, not input. */
-		assert((size_t)n >= GUARD_REQUEST_SIZE(0) && q.len <= GUARD_PAYLOAD_MAX &&
-		       (size_t)n == GUARD_REQUEST_SIZE(q.len));
+		assert((size_t) n >= GUARD_REQUEST_SIZE(0) && q.len <= GUARD_PAYLOAD_MAX &&
+		       (size_t) n == GUARD_REQUEST_SIZE(q.len));
 		guard_request(g, &q);
 	}
 	guard_watch(g);
@@ -246,8 +246,8 @@ int guard_main(int sock, int control)
 		.readable.done = guard_readable,
 		.cancelled.done = guard_ignore,
 	};
-	struct guard_reply ready = { .op = GUARD_OP_READY };
-	unsigned int workers[2] = { GUARD_MAX_WORKERS, 0 };
+	struct guard_reply ready = {.op = GUARD_OP_READY};
+	unsigned int workers[2] = {GUARD_MAX_WORKERS, 0};
 	pid_t parent = getppid();
 
 	/* A terminal's ^C and the service manager's signals are for the parent. */
@@ -280,7 +280,7 @@ int guard_main(int sock, int control)
 
 int guard_spawn(const char *program, int control, int *ret_sock)
 {
-	static char *const argv[] = { (char *)"ublkd", (char *)"--guard", NULL };
+	static char *const argv[] = {(char *) "ublkd", (char *) "--guard", NULL};
 	_cleanup_close_ int ours = -1, theirs = -1, control_high = -1, theirs_high = -1;
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;

@@ -2,14 +2,14 @@
 /*
  * guard - the small process that issues the control commands.
  *
- * A control command can sleep uninterruptibly in the kernel, on a worker thread of whoever issued it.
- * Were that the server itself, a `kill -9` at that moment would wait for the worker, the worker for
- * the requests of the device, and the requests for the server's descriptors to be closed: unkillable
- * until reboot. In a process of its own the worker holds nothing the device needs.
+ * A control command can sleep uninterruptibly in the kernel, on a worker thread of whoever issued
+ * it. Were that the server itself, a `kill -9` at that moment would wait for the worker, the worker
+ * for the requests of the device, and the requests for the server's descriptors to be closed:
+ * unkillable until reboot. In a process of its own the worker holds nothing the device needs.
  *
- * So the guard has the control node, a ring, and one end of a socketpair; no char device, no backing,
- * no policy. It executes what it is told, in any order, answers each request once, and dies with
- * its parent (or at the end of the socket). If it dies alone, ctrl.c starts another one.
+ * So the guard has the control node, a ring, and one end of a socketpair; no char device, no
+ * backing, no policy. It executes what it is told, in any order, answers each request once, and
+ * dies with its parent (or at the end of the socket). If it dies alone, ctrl.c starts another one.
  */
 #pragma once
 
@@ -20,9 +20,11 @@
 #define GUARD_PAYLOAD_MAX 1088 /* a CPU mask of 8192 bits, a path and some room */
 
 /* Besides the UBLK_U_CMD_*: */
-#define GUARD_OP_READY 0x1U  /* reply only, first of all, id 0: res 0 or why the ring cannot be made */
+#define GUARD_OP_READY                                                                             \
+	0x1U /* reply only, first of all, id 0: res 0 or why the ring cannot be made */
 #define GUARD_OP_CANCEL 0x2U /* request only, no reply: cancel the command whose id is `data` */
-#define GUARD_OP_SYNC 0x3U   /* write back and flush /dev/ublkbN, N = dev_id; -ENOENT if there is none */
+#define GUARD_OP_SYNC                                                                              \
+	0x3U /* write back and flush /dev/ublkbN, N = dev_id; -ENOENT if there is none */
 
 #define GUARD_SYNC_EXCLUSIVE 1U /* in `data` of SYNC: fail with EBUSY if somebody claimed it */
 
@@ -32,7 +34,7 @@ struct guard_request {
 	uint32_t op;
 	uint32_t dev_id;
 	uint64_t data;
-	uint16_t len;      /* bytes of payload, a path prefix included */
+	uint16_t len;	   /* bytes of payload, a path prefix included */
 	uint16_t path_len; /* of them the path prefix */
 	uint32_t pad;
 	uint8_t payload[GUARD_PAYLOAD_MAX];

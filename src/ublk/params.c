@@ -19,16 +19,16 @@ static bool is_power_of_two(uint64_t n)
 
 static uint8_t shift_of(uint32_t n)
 {
-	return n ? (uint8_t)__builtin_ctz(n) : 0;
+	return n ? (uint8_t) __builtin_ctz(n) : 0;
 }
 
 static uint32_t sectors(uint64_t bytes, uint64_t granularity)
 {
-	uint64_t most = (uint64_t)UINT32_MAX << SECTOR_SHIFT;
+	uint64_t most = (uint64_t) UINT32_MAX << SECTOR_SHIFT;
 
 	if (bytes > most)
 		bytes = most;
-	return (uint32_t)((bytes - bytes % granularity) >> SECTOR_SHIFT);
+	return (uint32_t) ((bytes - bytes % granularity) >> SECTOR_SHIFT);
 }
 
 void params_defaults(struct ub_limits *l)
@@ -80,14 +80,15 @@ static int params_check(const struct ub_limits *l, uint32_t max_io_bytes, struct
 	    (l->dma_alignment &&
 	     (!is_power_of_two(l->dma_alignment) || l->dma_alignment > BLOCK_SIZE_MAX)) ||
 	    (l->fua && !l->volatile_cache))
-		return failure_set(f, kind, EINVAL, "the target asks for limits no device can have");
+		return failure_set(f, kind, EINVAL,
+				   "the target asks for limits no device can have");
 	return 0;
 }
 
 int params_from_limits(const struct ub_limits *l, uint32_t max_io_bytes, struct ublk_params *ret,
 		       struct failure *f)
 {
-	struct ublk_params p = { .len = sizeof(p), .types = UBLK_PARAM_TYPE_BASIC };
+	struct ublk_params p = {.len = sizeof(p), .types = UBLK_PARAM_TYPE_BASIC};
 	int r = params_check(l, max_io_bytes, f);
 
 	if (r < 0)
@@ -109,7 +110,8 @@ int params_from_limits(const struct ub_limits *l, uint32_t max_io_bytes, struct 
 		p.types |= UBLK_PARAM_TYPE_DISCARD;
 		p.discard = (struct ublk_param_discard){
 			.discard_granularity = l->discard_granularity,
-			.max_discard_sectors = sectors(l->max_discard_bytes, l->discard_granularity),
+			.max_discard_sectors =
+				sectors(l->max_discard_bytes, l->discard_granularity),
 			.max_write_zeroes_sectors =
 				sectors(l->max_write_zeroes_bytes, l->logical_block_size),
 			.max_discard_segments = l->max_discard_bytes ? 1 : 0,
@@ -125,7 +127,8 @@ int params_from_limits(const struct ub_limits *l, uint32_t max_io_bytes, struct 
 
 bool params_same(const struct ublk_params *set, const struct ublk_params *got)
 {
-	/* An old kernel masks the types it does not know and cuts the struct: what counts is there. */
+	/* An old kernel masks the types it does not know and cuts the struct: what counts is there.
+	 */
 	uint32_t known = UBLK_PARAM_TYPE_BASIC | UBLK_PARAM_TYPE_DISCARD;
 
 	return (got->types & known) == (set->types & known) &&

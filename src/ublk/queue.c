@@ -16,7 +16,7 @@ enum { CHAR_SLOT = 0 }; /* of the ring's registered files; the target's follow *
 
 static size_t page_round(size_t n)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t page = (size_t) sysconf(_SC_PAGESIZE);
 
 	return (n + page - 1) / page * page;
 }
@@ -33,11 +33,11 @@ static void slot_fetch(struct slot *s, uint32_t cmd_op, int32_t result)
 {
 	struct queue *q = s->queue;
 	struct ublksrv_io_cmd cmd = {
-		.q_id = (uint16_t)q->config.q_id,
-		.tag = (uint16_t)s->tag,
+		.q_id = (uint16_t) q->config.q_id,
+		.tag = (uint16_t) s->tag,
 		.result = result,
-		.addr = s->aborted ? buffer_spare_addr(&q->buffer) :
-				     buffer_fetch_addr(&q->buffer, s->tag),
+		.addr = s->aborted ? buffer_spare_addr(&q->buffer)
+				   : buffer_fetch_addr(&q->buffer, s->tag),
 	};
 	struct io_uring_sqe *sqe = ring_sqe(&q->ring, &s->fetched);
 
@@ -50,7 +50,7 @@ static void slot_fetch(struct slot *s, uint32_t cmd_op, int32_t result)
 	sqe->flags = IOSQE_FIXED_FILE;
 	sqe->fd = CHAR_SLOT;
 	sqe->cmd_op = cmd_op;
-	memcpy((char *)sqe + UBLK_ABI_SQE_CMD_OFFSET, &cmd, sizeof(cmd));
+	memcpy((char *) sqe + UBLK_ABI_SQE_CMD_OFFSET, &cmd, sizeof(cmd));
 }
 
 /* The kernel fails what is none of these with EIO; the three that callers take for "try again"
@@ -87,7 +87,7 @@ static void slot_commit(struct slot *s, int error)
 	if (error)
 		result = errno_for_kernel(error);
 	else if (s->io.op == UB_READ || s->io.op == UB_WRITE)
-		result = (int32_t)s->io.len;
+		result = (int32_t) s->io.len;
 	slot_fetch(s, UBLK_U_IO_COMMIT_AND_FETCH_REQ, result);
 }
 
@@ -120,7 +120,7 @@ static int slot_decode(struct slot *s, const struct ublksrv_io_desc *d)
 
 	io->flags = 0;
 	io->off = d->start_sector << 9;
-	io->len = (uint64_t)d->nr_sectors << 9;
+	io->len = (uint64_t) d->nr_sectors << 9;
 	switch (kind) {
 	case UBLK_IO_OP_READ:
 		io->op = UB_READ;
@@ -258,8 +258,8 @@ static int queue_register_files(struct queue *q)
 {
 	int fds[1 + UB_FILES_MAX];
 
-	/* The char device and the backing are registered in one ring: so the kernel keeps the device
-	 * until the last backing operation is over, however this process ends. */
+	/* The char device and the backing are registered in one ring: so the kernel keeps the
+	 * device until the last backing operation is over, however this process ends. */
 	fds[CHAR_SLOT] = q->config.char_fd;
 	for (unsigned int i = 0; i < q->config.n_files; i++)
 		fds[1 + i] = q->config.files[i];
@@ -271,7 +271,8 @@ static int queue_arm(struct queue *q)
 	unsigned int ends = q->config.depth * (1 + q->max_ops) + 1;
 	int r;
 
-	r = ring_init(&q->ring, q->config.depth < 8 ? 8 : q->config.depth, ends < 64 ? 64 : ends, 0);
+	r = ring_init(&q->ring, q->config.depth < 8 ? 8 : q->config.depth, ends < 64 ? 64 : ends,
+		      0);
 	if (r < 0)
 		return r;
 	r = queue_register_files(q);
@@ -317,7 +318,7 @@ static int queue_map(struct queue *q)
 
 	q->descs_len = page_round(q->config.depth * sizeof(struct ublksrv_io_desc));
 	p = mmap(NULL, q->descs_len, PROT_READ, MAP_SHARED | MAP_POPULATE, q->config.char_fd,
-		 UBLKSRV_CMD_BUF_OFFSET + (off_t)(q->config.q_id * stride));
+		 UBLKSRV_CMD_BUF_OFFSET + (off_t) (q->config.q_id * stride));
 	if (p == MAP_FAILED)
 		return -errno;
 	q->descs = p;
@@ -357,7 +358,7 @@ int queue_new(const struct queue_config *config, struct queue **ret)
 	q->mailbox.fd = -1;
 	q->max_ops = config->target->max_ops ? config->target->max_ops : 1;
 	q->slots = calloc(config->depth, sizeof(*q->slots));
-	q->ops = calloc((size_t)config->depth * q->max_ops, sizeof(*q->ops));
+	q->ops = calloc((size_t) config->depth * q->max_ops, sizeof(*q->ops));
 	q->privs = io_size ? calloc(config->depth, io_size) : NULL;
 	if (!q->slots || !q->ops || (io_size && !q->privs))
 		return -ENOMEM;
@@ -384,13 +385,13 @@ struct queue *queue_free(struct queue *q)
 		return NULL;
 	ring_done(&q->ring);
 	if (q->descs)
-		(void) munmap((void *)(uintptr_t)q->descs, q->descs_len);
+		(void) munmap((void *) (uintptr_t) q->descs, q->descs_len);
+	if (q->mailbox.fd >= 0)
+		mailbox_done(&q->mailbox);
 	/* The ring itself failed under operations: their memory stays, for good. */
 	if (q->n_in_flight)
 		return NULL;
 	buffer_done(&q->buffer);
-	if (q->mailbox.fd >= 0)
-		mailbox_done(&q->mailbox);
 	free(q->privs);
 	free(q->ops);
 	free(q->slots);

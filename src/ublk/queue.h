@@ -31,12 +31,13 @@ struct queue_config {
 	unsigned int q_id;
 	unsigned int depth;    /* 1 .. 4096 */
 	uint32_t max_io_bytes; /* multiple of 4096 */
-	int char_fd;           /* /dev/ublkcN; borrowed */
+	int char_fd;	       /* /dev/ublkcN; borrowed */
 	const int *files;      /* the target's; the array is copied, the files are borrowed */
 	unsigned int n_files;
 	const struct ub_target *target;
 	void *state;
-	/* Queue thread, once: every tag is fetched, or -errno and queue_run() is about to return. */
+	/* Queue thread, once: every tag is fetched, or -errno and queue_run() is about to return.
+	 */
 	void (*armed)(void *arg, int res);
 	void *arg;
 };
@@ -90,9 +91,9 @@ struct queue {
 	struct buffer buffer;
 	struct slot *slots;
 	struct slot_op *ops; /* depth * max_ops */
-	uint8_t *privs;      /* depth * io_size */
+	uint8_t *privs;	     /* depth * io_size */
 	unsigned int max_ops;
-	unsigned int n_live;      /* tags not ended */
+	unsigned int n_live; /* tags not ended */
 	unsigned int n_busy;
 	unsigned int n_in_flight; /* operations */
 	bool quit, aborting;
@@ -113,11 +114,12 @@ struct queue *queue_free(struct queue *q);
  *  Return: 0, or -errno if the queue failed (its requests then end with the char device) */
 int queue_run(struct queue *q);
 
-/** queue_quit - leave as soon as nothing is busy, whatever the kernel still holds; any thread, once */
+/** queue_quit - leave as soon as nothing is busy, whatever the kernel still holds; any thread, once
+ */
 void queue_quit(struct queue *q);
 
-/** queue_abort - fail every request, now and from now on, with EIO, without waiting for the backing;
- *  any thread, once */
+/** queue_abort - fail every request, now and from now on, with EIO, without waiting for the
+ * backing; any thread, once */
 void queue_abort(struct queue *q);
 
 /* ---- for target/io.c */

@@ -25,21 +25,21 @@ struct co {
 	unsigned int line; /* resume point; 0: at the beginning */
 };
 
-#define CO_BEGIN(co)          \
-	switch ((co)->line) { \
+#define CO_BEGIN(co)                                                                               \
+	switch ((co)->line) {                                                                      \
 	case 0:
 
-#define CO_AWAIT(co, ...)              \
-	do {                           \
-		(co)->line = __LINE__; \
-		__VA_ARGS__;           \
-		return;                \
-	case __LINE__:;                \
+#define CO_AWAIT(co, ...)                                                                          \
+	do {                                                                                       \
+		(co)->line = __LINE__;                                                             \
+		__VA_ARGS__;                                                                       \
+		return;                                                                            \
+	case __LINE__:;                                                                            \
 	} while (0)
 
-#define CO_END(co)                              \
-	break;                                  \
-	default:                                \
-		assert(!"resumed where nobody waits"); \
-	}                                       \
-	(co)->line = 0
+#define CO_END(co)                                                                                 \
+	break;                                                                                     \
+	default:                                                                                   \
+		assert(!"resumed where nobody waits");                                             \
+		}                                                                                  \
+		(co)->line = 0

@@ -67,7 +67,7 @@ struct io_uring_sqe *ring_sqe(struct ring *r, struct ur_op *op)
 			return NULL;
 	}
 	memset(sqe, 0, r->uring.flags & IORING_SETUP_SQE128 ? 128 : 64);
-	sqe->user_data = (uintptr_t)op;
+	sqe->user_data = (uintptr_t) op;
 	return sqe;
 }
 
@@ -81,15 +81,16 @@ int ring_turn(struct ring *r, unsigned int wait)
 	if (err < 0 && err != -EINTR && err != -EBUSY && err != -EAGAIN)
 		return err;
 
-	io_uring_for_each_cqe(&r->uring, head, cqe) {
-		struct ur_op *op = (struct ur_op *)(uintptr_t)cqe->user_data;
+	io_uring_for_each_cqe(&r->uring, head, cqe)
+	{
+		struct ur_op *op = (struct ur_op *) (uintptr_t) cqe->user_data;
 
 		op->done(op, cqe->res);
 		n++;
 	}
 	/* Seen only now: no CQE slot is handed back while done() may still submit. */
 	io_uring_cq_advance(&r->uring, n);
-	return (int)n;
+	return (int) n;
 }
 
 void ring_leave(struct ring *r)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * ring - an io_uring with the flags this kernel has, and its loop turn. A ring belongs to the thread
- * that made it; another thread may only ring_done() it once that thread is gone.
+ * ring - an io_uring with the flags this kernel has, and its loop turn. A ring belongs to the
+ * thread that made it; another thread may only ring_done() it once that thread is gone.
  */
 #pragma once
 
@@ -15,8 +15,8 @@ struct ring {
 	bool made;
 };
 
-/** ring_init - a ring for one thread that submits and reaps by itself (SINGLE_ISSUER, DEFER_TASKRUN)
- *  or, where the kernel lacks these, with COOP_TASKRUN, or plain.
+/** ring_init - a ring for one thread that submits and reaps by itself (SINGLE_ISSUER,
+ * DEFER_TASKRUN) or, where the kernel lacks these, with COOP_TASKRUN, or plain.
  *  @sq_entries, @cq_entries: powers of two are taken as they are, others rounded up by the kernel
  *  @extra_flags: IORING_SETUP_SQE128 for control commands, or 0
  *  Return: 0 or -errno */

@@ -13,33 +13,33 @@
 #define _cleanup_(f) __attribute__((cleanup(f)))
 
 /* Defines NAMEp(), usable as _cleanup_(NAMEp), from `free_fn(type)`. */
-#define DEFINE_CLEANUP(type, free_fn)                \
-	static inline void free_fn##p(type *p)       \
-	{                                            \
-		if (*p)                              \
-			(void) free_fn(*p);          \
-	}                                            \
+#define DEFINE_CLEANUP(type, free_fn)                                                              \
+	static inline void free_fn##p(type *p)                                                     \
+	{                                                                                          \
+		if (*p)                                                                            \
+			(void) free_fn(*p);                                                        \
+	}                                                                                          \
 	struct swallow_semicolon
 
-#define TAKE_PTR(p)                            \
-	({                                     \
-		__typeof__(p) *_pp = &(p);     \
-		__typeof__(p) _taken = *_pp;   \
-		*_pp = NULL;                   \
-		_taken;                        \
+#define TAKE_PTR(p)                                                                                \
+	({                                                                                         \
+		__typeof__(p) *_pp = &(p);                                                         \
+		__typeof__(p) _taken = *_pp;                                                       \
+		*_pp = NULL;                                                                       \
+		_taken;                                                                            \
 	})
 
-#define TAKE_FD(fd)                \
-	({                         \
-		int *_pf = &(fd);  \
-		int _taken = *_pf; \
-		*_pf = -1;         \
-		_taken;            \
+#define TAKE_FD(fd)                                                                                \
+	({                                                                                         \
+		int *_pf = &(fd);                                                                  \
+		int _taken = *_pf;                                                                 \
+		*_pf = -1;                                                                         \
+		_taken;                                                                            \
 	})
 
 static inline void freep(void *p)
 {
-	free(*(void **)p);
+	free(*(void **) p);
 }
 
 static inline void closep(int *fd)

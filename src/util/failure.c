@@ -46,7 +46,7 @@ int failure_set(struct failure *f, enum failure_kind kind, int error, const char
 
 const char *failure_name(enum failure_kind kind)
 {
-	if ((unsigned int)kind >= FAILURE_KIND_MAX || !failure_names[kind])
+	if ((unsigned int) kind >= FAILURE_KIND_MAX || !failure_names[kind])
 		return failure_names[FAILURE_NONE];
 	return failure_names[kind];
 }

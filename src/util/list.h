@@ -12,7 +12,7 @@ struct list {
 	struct list *next, *prev;
 };
 
-#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *) (void *) ((char *) (ptr) -offsetof(type, member)))
 
 static inline void list_init(struct list *head)
 {
@@ -48,8 +48,8 @@ static inline void list_remove(struct list *link)
 }
 
 /* The body may remove `pos`, and nothing else. */
-#define list_for_each(pos, tmp, head, member)                                                    \
-	for ((pos) = container_of((head)->next, __typeof__(*(pos)), member),                     \
-	    (tmp) = container_of((pos)->member.next, __typeof__(*(pos)), member);                \
-	     &(pos)->member != (head);                                                           \
+#define list_for_each(pos, tmp, head, member)                                                      \
+	for ((pos) = container_of((head)->next, __typeof__(*(pos)), member),                       \
+	    (tmp) = container_of((pos)->member.next, __typeof__(*(pos)), member);                  \
+	     &(pos)->member != (head);                                                             \
 	     (pos) = (tmp), (tmp) = container_of((pos)->member.next, __typeof__(*(pos)), member))

@@ -99,7 +99,7 @@ static void __attribute__((format(printf, 2, 3))) entry_add(struct entry *e, con
 	va_end(ap);
 	if (r < 0 || room == 0)
 		return;
-	len = (size_t)r < room ? (size_t)r : room - 1;
+	len = (size_t) r < room ? (size_t) r : room - 1;
 	e->fields[e->n++] = (struct iovec){.iov_base = e->text + e->used, .iov_len = len};
 	e->used += len;
 }
@@ -136,12 +136,12 @@ void log_full(int level, int error, const char *device, const char *config_file,
 	if (level > log_get_level())
 		return;
 	if (device)
-		used = (size_t)snprintf(text, sizeof(text), "%.*s: ", NAME_MAX, device);
+		used = (size_t) snprintf(text, sizeof(text), "%.*s: ", NAME_MAX, device);
 	va_start(ap, fmt);
-	(void)vsnprintf(text + used, sizeof(text) - used, fmt, ap);
+	(void) vsnprintf(text + used, sizeof(text) - used, fmt, ap);
 	va_end(ap);
 	if (!use_journal ||
 	    send_to_journal(level, error, device, config_file, config_line, text) < 0)
-		(void)fprintf(stderr, IDENTIFIER ": %s\n", text);
+		(void) fprintf(stderr, IDENTIFIER ": %s\n", text);
 	errno = saved_errno;
 }

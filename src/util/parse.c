@@ -50,7 +50,7 @@ static int scan_uint(const char **s, uint64_t *ret)
 		return -EINVAL;
 	for (; is_digit(**s); (*s)++)
 		if (__builtin_mul_overflow(v, 10, &v) ||
-		    __builtin_add_overflow(v, (uint64_t)(**s - '0'), &v))
+		    __builtin_add_overflow(v, (uint64_t) (**s - '0'), &v))
 			r = -ERANGE;
 	if (r == 0)
 		*ret = v;
@@ -84,7 +84,7 @@ int parse_size(const char *s, uint64_t *ret)
 
 		if (!suffix || *s)
 			return -EINVAL;
-		shift = 10 * (unsigned int)(suffix - size_suffixes + 1);
+		shift = 10 * (unsigned int) (suffix - size_suffixes + 1);
 	}
 	if (r < 0 || v > UINT64_MAX >> shift)
 		return -ERANGE;
@@ -110,7 +110,7 @@ static uint64_t scan_unit(const char **s)
 	};
 	size_t len = 0;
 
-	while (isalpha((unsigned char)(*s)[len]))
+	while (isalpha((unsigned char) (*s)[len]))
 		len++;
 	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
 		if (strlen(units[i].name) == len && strncmp(*s, units[i].name, len) == 0) {
@@ -189,9 +189,9 @@ int parse_cpus(const char *s, unsigned int max_cpus, uint64_t *ret_mask)
 			return -ERANGE;
 	} while (*at);
 
-	memset(ret_mask, 0, ((size_t)max_cpus + 63) / 64 * sizeof(*ret_mask));
+	memset(ret_mask, 0, ((size_t) max_cpus + 63) / 64 * sizeof(*ret_mask));
 	do {
-		(void)scan_cpus(&s, &first, &last);
+		(void) scan_cpus(&s, &first, &last);
 		for (uint64_t cpu = first; cpu <= last; cpu++)
 			ret_mask[cpu / 64] |= UINT64_C(1) << cpu % 64;
 	} while (*s);
@@ -205,7 +205,7 @@ char *format_size(char buf[static FORMAT_SIZE_MAX], uint64_t bytes)
 
 	for (; bytes && bytes % 1024 == 0 && *next; bytes /= 1024)
 		suffix[0] = *next++;
-	(void)snprintf(buf, FORMAT_SIZE_MAX, "%" PRIu64 "%s", bytes, suffix);
+	(void) snprintf(buf, FORMAT_SIZE_MAX, "%" PRIu64 "%s", bytes, suffix);
 	return buf;
 }
 
@@ -245,13 +245,13 @@ static size_t utf8_sequence(unsigned char lead, uint32_t *ret_min)
 
 bool utf8_is_valid(const char *s, size_t len)
 {
-	const unsigned char *u = (const unsigned char *)s, *end = u + len;
+	const unsigned char *u = (const unsigned char *) s, *end = u + len;
 
 	while (u < end) {
 		uint32_t min, code;
 		size_t n = utf8_sequence(*u, &min);
 
-		if (n == 0 || n > (size_t)(end - u))
+		if (n == 0 || n > (size_t) (end - u))
 			return false;
 		code = n == 1 ? *u : *u & (0x7fU >> n);
 		for (size_t i = 1; i < n; i++) {
@@ -275,7 +275,7 @@ static unsigned int min3(unsigned int a, unsigned int b, unsigned int c)
 
 static char folded(const char *s, size_t i)
 {
-	return (char)tolower((unsigned char)s[i]);
+	return (char) tolower((unsigned char) s[i]);
 }
 
 /* Optimal string alignment: edit distance in which a swap of two neighbours is one step. */

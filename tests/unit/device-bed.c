@@ -138,6 +138,16 @@ void bed_remove(const char *path)
 	(void)unlink(in_root(path));
 }
 
+/* A reload brings the level back: it is in the file. */
+static void quiet(void)
+{
+	bool loud = getenv("UBLKD_TEST_LOG");
+
+	log_set_level(loud ? LOG_DEBUG : LOG_EMERG);
+	bed_put("/etc/ublkd/ublkd.conf.d/test.conf",
+		loud ? "[Manager]\nLogLevel=debug\n" : "[Manager]\nLogLevel=emerg\n");
+}
+
 /* ---- the loop */
 
 static uint64_t now_ms(void)
@@ -202,7 +212,6 @@ void bed_init(void)
 {
 	if (!mkdtemp(bed_root))
 		fake_broken("no temporary folder: %m");
-	log_set_level(getenv("UBLKD_TEST_LOG") ? LOG_DEBUG : LOG_EMERG);
 }
 
 void bed_exit(void)
@@ -220,13 +229,33 @@ static void bed_release(void)
 	driver_guard_join();
 }
 
+static void *nothing(void *arg)
+{
+	return NULL;
+}
+
+/* A sanitizer's own thread comes with the first one of ours. */
+static void warm_up(void)
+{
+	pthread_t t;
+
+	fake_inside++;
+	if (pthread_create(&t, NULL, nothing, NULL) || pthread_join(t, NULL))
+		fake_broken("no thread");
+	fake_inside--;
+	for (int i = 0; i < 1000 && bed_count_threads() > 2; i++)
+		(void)usleep(100);
+}
+
 int bed_begin(void)
 {
 	int pair[2], r;
 
 	bed = (struct bed){0};
 	(void)nftw(bed_root, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+	quiet();
 	driver_reset();
+	warm_up();
 	bed.n_fds = bed_count_fds();
 	bed.n_threads = bed_count_threads();
 	bed.config = (struct daemon_config){.log_level = LOG_EMERG,

@@ -262,6 +262,13 @@ static void on_change(void)
 	at_it = false;
 }
 
+/* What is done already is not undone. */
+static bool on_cancel(struct fake_op *op)
+{
+	driver.n_cancelled++;
+	return op->most != LATE;
+}
+
 /* ---- SYNC, and what the devices' queues do */
 
 static int sync_open(const struct fake_op *op)
@@ -477,6 +484,7 @@ void driver_reset(void)
 	fake.on_op = on_op;
 	fake.on_control = control;
 	fake.on_change = on_change;
+	fake.on_cancel = on_cancel;
 }
 
 void driver_release(void)

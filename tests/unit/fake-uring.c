@@ -146,6 +146,11 @@ void fake_answer(struct fake_op *op, int res)
 	post(op->ring, op->sqe.user_data, res);
 }
 
+void fake_starve(struct fake_op *op)
+{
+	op->ring->uring->sq.ring_entries = 0;
+}
+
 /* ---- ublk, the data side */
 
 struct fake_ublk *fake_ublk_new(unsigned int n_queues, unsigned int depth, uint32_t max_io_bytes)
@@ -527,7 +532,9 @@ static void cancel(struct fake_ring *r, const struct io_uring_sqe *sqe)
 		if (!r->ops[i].in_use || r->ops[i].sqe.user_data != sqe->addr)
 			continue;
 		post(r, sqe->user_data, -EALREADY);
-		return fake_answer(&r->ops[i], -EINTR);
+		if (!fake.on_cancel || fake.on_cancel(&r->ops[i]))
+			fake_answer(&r->ops[i], -EINTR);
+		return;
 	}
 	post(r, sqe->user_data, -ENOENT);
 }
@@ -636,7 +643,7 @@ int __wrap_io_uring_queue_init_params(unsigned int entries, struct io_uring *rin
 		.sqes = r->sqes,
 		.ring_ptr = r,
 		.ring_mask = r->sq_mask,
-		.ring_entries = fake.starve < r->sq_entries ? r->sq_entries - fake.starve : 0,
+		.ring_entries = r->sq_entries,
 	};
 	ring->cq = (struct io_uring_cq){
 		.khead = &r->cq_khead,

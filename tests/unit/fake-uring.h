@@ -108,6 +108,8 @@ struct fake {
 	enum fake_verdict (*on_op)(struct fake_op *op);
 	/* URING_CMD on a file that is not registered: the control plane. FAKE_DO is not for it. */
 	enum fake_verdict (*on_control)(struct fake_op *op);
+	/* a held operation is to be cancelled; false: it cannot. NULL: it can */
+	bool (*on_cancel)(struct fake_op *op);
 	/* something happened to tags or requests */
 	void (*on_change)(void);
 	/* a ring has nothing to do; true: now it may have. NULL: it sleeps */
@@ -123,7 +125,6 @@ struct fake {
 	struct io_uring_sqe last;       /* the last of them */
 	unsigned int n_rings;           /* open ones */
 	unsigned int dropped;           /* held operations their ring's end took along */
-	unsigned int starve;            /* so many ring slots of every ring cannot be had */
 };
 
 extern struct fake fake;
@@ -139,6 +140,8 @@ void fake_unlock(void);
 bool fake_wait_for(bool (*condition)(void *arg), void *arg);
 /* Something changed: look at what waits again. Lock held. */
 void fake_changed(void);
+/* From now on there is no SQE to be had in its ring. */
+void fake_starve(struct fake_op *op);
 /* Complete an operation held with @res. */
 void fake_answer(struct fake_op *op, int res);
 

@@ -26,20 +26,21 @@
 extern "C" {
 #endif
 
-/* Grows with every incompatible change. Until 1.0 a target must be built with the tree it runs in. */
+/* Grows with every incompatible change. Until 1.0 a target must be built with the tree it runs in.
+ */
 #define UB_ABI 1
 
-struct ub_dev;  /* one device while it is opened and closed */
+struct ub_dev;	/* one device while it is opened and closed */
 struct ub_file; /* a file the queues do I/O on */
 struct io_uring_sqe;
 
 /* ---------------------------------------------------------------- requests */
 
 enum ub_op {
-	UB_READ,         /* fill buf with len bytes from off */
-	UB_WRITE,        /* store len bytes of buf at off; durable before completion if UB_FUA */
-	UB_FLUSH,        /* all writes completed before this one become durable; off and len are 0 */
-	UB_DISCARD,      /* the range's content is no longer needed */
+	UB_READ,    /* fill buf with len bytes from off */
+	UB_WRITE,   /* store len bytes of buf at off; durable before completion if UB_FUA */
+	UB_FLUSH,   /* all writes completed before this one become durable; off and len are 0 */
+	UB_DISCARD, /* the range's content is no longer needed */
 	UB_WRITE_ZEROES, /* the range reads as zeroes after; must stay allocated if UB_NOUNMAP */
 };
 
@@ -55,8 +56,8 @@ enum ub_io_flag {
 struct ub_io {
 	enum ub_op op;
 	uint32_t flags; /* enum ub_io_flag */
-	uint64_t off;   /* bytes from the start of the device, a multiple of the logical block size */
-	uint64_t len;   /* bytes, a multiple of the logical block size; READ/WRITE: <= max_io_bytes */
+	uint64_t off; /* bytes from the start of the device, a multiple of the logical block size */
+	uint64_t len; /* bytes, a multiple of the logical block size; READ/WRITE: <= max_io_bytes */
 };
 
 /** ub_io_state - the device's state struct. Any thread. */
@@ -107,22 +108,22 @@ unsigned int ub_file_slot(const struct ub_file *file);
 /* ---------------------------------------------------------------- devices */
 
 /*
- * What the device looks like. The core sets the fields the administrator fixed, 0 (or -1 where said)
- * otherwise; open() replaces every 0 by what the backing wants and refuses what it cannot do.
+ * What the device looks like. The core sets the fields the administrator fixed, 0 (or -1 where
+ * said) otherwise; open() replaces every 0 by what the backing wants and refuses what it cannot do.
  */
 struct ub_limits {
-	uint64_t size;                 /* bytes; open() must leave it > 0 */
-	uint32_t logical_block_size;   /* 512 .. 4096, power of two */
-	uint32_t physical_block_size;  /* >= logical, power of two, <= 256 MiB */
-	uint32_t io_min, io_opt;       /* bytes, power of two, <= 256 MiB; 0: none */
-	uint32_t discard_granularity;  /* bytes; needed if max_discard_bytes */
-	uint32_t dma_alignment;        /* bytes, power of two <= 4096; 0: the kernel's default */
-	uint64_t max_discard_bytes;    /* 0: discard is not offered */
+	uint64_t size;			 /* bytes; open() must leave it > 0 */
+	uint32_t logical_block_size;	 /* 512 .. 4096, power of two */
+	uint32_t physical_block_size;	 /* >= logical, power of two, <= 256 MiB */
+	uint32_t io_min, io_opt;	 /* bytes, power of two, <= 256 MiB; 0: none */
+	uint32_t discard_granularity;	 /* bytes; needed if max_discard_bytes */
+	uint32_t dma_alignment;		 /* bytes, power of two <= 4096; 0: the kernel's default */
+	uint64_t max_discard_bytes;	 /* 0: discard is not offered */
 	uint64_t max_write_zeroes_bytes; /* 0: the kernel writes the zeroes itself */
 	bool read_only;
 	bool volatile_cache; /* completed writes need a FLUSH to be durable */
-	bool fua;            /* UB_FUA is honoured; needs volatile_cache */
-	int rotational;      /* 0, 1, or -1: not fixed (then 0) */
+	bool fua;	     /* UB_FUA is honoured; needs volatile_cache */
+	int rotational;	     /* 0, 1, or -1: not fixed (then 0) */
 };
 
 /** ub_dev_limits - open() only */
@@ -145,18 +146,19 @@ struct ub_file *ub_dev_file(struct ub_dev *dev, int fd);
  * @fd: open file or block device
  * @writable: several devices may read a range, one may write it
  *
- * Refuses a range that another device of this daemon serves, by that device's name, and a range that
- * another process has locked (OFD lock on files, O_EXCL by the caller on block devices). May wait a
- * few seconds for a lock that a dying process still holds. Released after close().
- * Return: 0, or -errno with the failure recorded.
+ * Refuses a range that another device of this daemon serves, by that device's name, and a range
+ * that another process has locked (OFD lock on files, O_EXCL by the caller on block devices). May
+ * wait a few seconds for a lock that a dying process still holds. Released after close(). Return:
+ * 0, or -errno with the failure recorded.
  */
 int ub_dev_claim(struct ub_dev *dev, int fd, const char *path, uint64_t off, uint64_t len,
 		 bool writable);
 
 enum ub_failure {
-	UB_E_CONFIG,      /* an option makes no sense with this backing: InvalidConfiguration */
-	UB_E_BACKING,     /* the backing is missing, unreadable, of the wrong kind: BackingUnavailable */
-	UB_E_IN_USE,      /* somebody else has it: BackingInUse */
+	UB_E_CONFIG,  /* an option makes no sense with this backing: InvalidConfiguration */
+	UB_E_BACKING, /* the backing is missing, unreadable, of the wrong kind: BackingUnavailable
+		       */
+	UB_E_IN_USE,  /* somebody else has it: BackingInUse */
 	UB_E_UNSUPPORTED, /* this kernel or file system cannot: KernelUnsupported */
 };
 
@@ -169,33 +171,37 @@ int ub_dev_fail(struct ub_dev *dev, enum ub_failure what, int error, const char 
 
 enum ub_opt_type {
 	UB_TYPE_STRING, /* char *, allocated by the core */
-	UB_TYPE_PATH,   /* char *, must be absolute */
-	UB_TYPE_BYTES,  /* uint64_t, "10G" */
-	UB_TYPE_UINT,   /* uint32_t, min .. max */
-	UB_TYPE_BOOL,   /* bool */
-	UB_TYPE_ENUM,   /* int, index into `values` */
-	UB_TYPE_USEC,   /* uint64_t, "5s" */
+	UB_TYPE_PATH,	/* char *, must be absolute */
+	UB_TYPE_BYTES,	/* uint64_t, "10G" */
+	UB_TYPE_UINT,	/* uint32_t, min .. max */
+	UB_TYPE_BOOL,	/* bool */
+	UB_TYPE_ENUM,	/* int, index into `values` */
+	UB_TYPE_USEC,	/* uint64_t, "5s" */
 };
 
 /* One row: drives the parser, --help-target, the D-Bus view and the shipped sample. */
 struct ub_opt {
-	const char *key;           /* as in the INI file, CamelCase */
-	const char *help;          /* one line */
-	const char *dflt;          /* default as text; NULL: unset (0, NULL) */
+	const char *key;	   /* as in the INI file, CamelCase */
+	const char *help;	   /* one line */
+	const char *dflt;	   /* default as text; NULL: unset (0, NULL) */
 	const char *const *values; /* UB_TYPE_ENUM: NULL-terminated */
-	uint64_t min, max;         /* UB_TYPE_UINT, UB_TYPE_BYTES; inclusive; max 0: no limit */
-	size_t offset;             /* of the field in the state struct */
+	uint64_t min, max;	   /* UB_TYPE_UINT, UB_TYPE_BYTES; inclusive; max 0: no limit */
+	size_t offset;		   /* of the field in the state struct */
 	enum ub_opt_type type;
 	bool required;
-	/* For tables that serve several sections or another name on D-Bus; targets leave them NULL. */
+	/* For tables that serve several sections or another name on D-Bus; targets leave them NULL.
+	 */
 	const char *section;
 	const char *bus_key;
 };
 
 /* A row whose type is not the field's type does not compile. */
-#define UB_OPT_CHECK(s, f, t) ((size_t)(0 * sizeof(_Generic(&((s *)0)->f, t * : 1))))
-#define UB_OPT_ROW(s, f, t, k, enumtype, ...) \
-	{ .key = (k), .type = (enumtype), .offset = offsetof(s, f) + UB_OPT_CHECK(s, f, t), __VA_ARGS__ }
+#define UB_OPT_CHECK(s, f, t) ((size_t) (0 * sizeof(_Generic(&((s *) 0)->f, t * : 1))))
+#define UB_OPT_ROW(s, f, t, k, enumtype, ...)                                                      \
+	{                                                                                          \
+		.key = (k), .type = (enumtype), .offset = offsetof(s, f) + UB_OPT_CHECK(s, f, t),  \
+		__VA_ARGS__                                                                        \
+	}
 
 #define UB_OPT_STRING(s, f, k, ...) UB_OPT_ROW(s, f, char *, k, UB_TYPE_STRING, __VA_ARGS__)
 #define UB_OPT_PATH(s, f, k, ...) UB_OPT_ROW(s, f, char *, k, UB_TYPE_PATH, __VA_ARGS__)
@@ -208,15 +214,15 @@ struct ub_opt {
 /* ---------------------------------------------------------------- the target */
 
 struct ub_target {
-	uint32_t abi;  /* UB_ABI, set by UB_TARGET */
-	uint32_t size; /* sizeof(struct ub_target), set by UB_TARGET */
-	const char *name;        /* as in Target= */
-	const char *section;     /* INI section of its options, as "Loop" */
-	const char *description; /* one line */
+	uint32_t abi;		      /* UB_ABI, set by UB_TARGET */
+	uint32_t size;		      /* sizeof(struct ub_target), set by UB_TARGET */
+	const char *name;	      /* as in Target= */
+	const char *section;	      /* INI section of its options, as "Loop" */
+	const char *description;      /* one line */
 	const struct ub_opt *options; /* ends with a row without key */
-	size_t state_size; /* of the state struct */
-	size_t io_size;    /* private bytes per request, <= 256 */
-	uint32_t max_ops;  /* operations one request may have in flight; 0 means 1 */
+	size_t state_size;	      /* of the state struct */
+	size_t io_size;		      /* private bytes per request, <= 256 */
+	uint32_t max_ops;	      /* operations one request may have in flight; 0 means 1 */
 
 	/* Set-up thread; may block; records a failure by ub_dev_fail(). Omitted: only for targets
 	 * whose limits are all fixed by the administrator. */
@@ -225,15 +231,15 @@ struct ub_target {
 	void (*close)(struct ub_dev *dev, void *state);
 	/* Queue thread; see struct ub_io. Required. */
 	void (*submit)(struct ub_io *io);
-	/* What the device is backed by, for `Backing`: a string in the state, or NULL. Any thread. */
+	/* What the device is backed by, for `Backing`: a string in the state, or NULL. Any thread.
+	 */
 	const char *(*backing)(const void *state);
 };
 
-#define UB_TARGET(ident, ...)                                                                     \
-	extern const struct ub_target ub_target_##ident;                                          \
-	const struct ub_target ub_target_##ident = {                                              \
-		.abi = UB_ABI, .size = sizeof(struct ub_target), .name = #ident, __VA_ARGS__      \
-	}
+#define UB_TARGET(ident, ...)                                                                      \
+	extern const struct ub_target ub_target_##ident;                                           \
+	const struct ub_target ub_target_##ident = {                                               \
+		.abi = UB_ABI, .size = sizeof(struct ub_target), .name = #ident, __VA_ARGS__}
 
 #ifdef __cplusplus
 }

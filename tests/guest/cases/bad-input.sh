@@ -30,7 +30,7 @@ expect_error InvalidConfiguration "File" a 1 Target s loop
 expect_error UnknownTarget "nothing_such" a 1 Target s nothing_such
 expect_error InvalidConfiguration "did you mean.*File" a 2 Target s loop Fiel s /srv/good.img
 expect_error org.freedesktop.DBus.Error.InvalidArgs "Target" a 1 Target d 1.5
-expect_error DeviceExists "'good'" add good 2 Target s null
+expect_error DeviceExists "'good'" add good 1 Target s null
 expect_error InvalidName "" add a/b 1 Target s null
 expect_error InvalidName "" add .. 1 Target s null
 expect_error InvalidName "" add "" 1 Target s null

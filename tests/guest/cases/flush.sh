@@ -34,8 +34,33 @@ for i in 1 2 3 4 5; do
 done
 [ "$(prop f FlushOps)" -ge 5 ] || fail "FlushOps is $(prop f FlushOps)"
 
-# O_DSYNC on a disk with FUA: no flush request above, the write itself is durable below.
-before=$(flushes) above=$(prop f FlushOps)
-dd if=/dev/urandom of="$dev" bs=4096 count=8 oflag=direct,dsync 2> /dev/null
-expect "$above" "$(prop f FlushOps)" 'flushes sent to us for FUA writes'
-[ "$(flushes)" -ge $((before + 8)) ] || [ "$(cat "/sys/block/$disk/queue/fua")" = 1 ] || fail "FUA writes were not made durable"
+# FUA: the block trace of both disks says that a FUA write is answered above only after it was
+# durable below, by FUA or by a flush; and that a plain write is not made durable.
+trace=/sys/kernel/tracing
+mountpoint -q $trace || mount -t tracefs none $trace
+numbers() { tr : , < "/sys/block/$1/dev"; }
+echo 1 > $trace/events/block/block_rq_issue/enable
+echo 1 > $trace/events/block/block_rq_complete/enable
+dd if=/dev/urandom of="$dev" bs=4096 count=8 seek=512 oflag=direct 2> /dev/null
+dd if=/dev/urandom of="$dev" bs=4096 count=8 seek=1024 oflag=direct,dsync 2> /dev/null
+echo 0 > $trace/events/enable
+awk -v above="$(numbers "$(basename "$dev")")" -v below="$(numbers "$disk")" '
+	# ... block_rq_complete: DEV RWBS () SECTOR + COUNT ...
+	match($0, /block_rq_(issue|complete): .*/) {
+		n = split(substr($0, RSTART), f, " ")
+		for (plus = 1; plus <= n && f[plus] != "+"; plus++);
+		what = f[1]; dev = f[2]; rwbs = f[3]; sector = f[plus - 1]
+		fua = rwbs ~ /WF/; flush = rwbs ~ /^F/
+		if (dev == above && what ~ /issue/ && fua) { asked[sector] = NR; delete durable[sector] }
+		if (dev == below && what ~ /complete/ && fua) durable[sector] = 1
+		if (dev == below && what ~ /complete/ && flush) flushed = NR
+		if (dev == below && what ~ /issue/ && rwbs ~ /W/ && !fua && sector >= 4096 && sector < 4160) plain++
+		if (dev == below && what ~ /issue/ && fua && sector >= 4096 && sector < 4160) paid++
+		if (dev == above && what ~ /complete/ && fua) {
+			answered++
+			if (!(sector in durable) && !(flushed > asked[sector])) early++
+		}
+	}
+	END { printf "%d FUA writes answered, %d too early; %d plain writes, %d made durable\n", answered, early, plain, paid
+	      exit !(answered >= 8 && early == 0 && plain >= 8 && paid == 0) }
+' $trace/trace || { grep -E 'block_rq' $trace/trace | tail -60; fail "FUA"; }
