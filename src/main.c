@@ -16,7 +16,6 @@
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bus/bus.h"
@@ -28,6 +27,7 @@
 #include "ublk/ctrl.h"
 #include "ublk/guard.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 enum { EXIT_USAGE = 2, EXIT_CONFIG = 78 };
@@ -37,6 +37,7 @@ struct arguments {
 	const char *introspect, *help_target;
 	bool check, guard, help, version;
 	char *const *files;
+	size_t n_files;
 };
 
 struct app {
@@ -116,6 +117,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 		}
 	}
 	a->files = argv + optind;
+	a->n_files = (size_t) (argc - optind);
 	if (!a->check && *a->files) {
 		(void) fprintf(stderr, "ublkd: unexpected argument '%s': see ublkd --help\n",
 			       *a->files);
@@ -140,22 +142,36 @@ static void print_problems(const struct problems *p)
 	}
 }
 
-static int check_files(char *const *files)
+/* Return: 0 or -errno; what is wrong is printed. A good device's configuration goes to @ret. */
+static int check_file(const char *file, struct device_config **ret)
 {
-	int status = EXIT_SUCCESS;
+	struct problems p = {0};
+	int r = config_check_file(file, ret, &p);
 
-	for (; *files; files++) {
-		struct problems p = {0};
-		int r = config_check_file(*files, &p);
+	print_problems(&p);
+	if (r == -ENOMEM)
+		(void) fprintf(stderr, "%s: out of memory\n", file);
+	problems_release(&p);
+	return r;
+}
 
-		print_problems(&p);
-		if (r == -ENOMEM)
-			(void) fprintf(stderr, "%s: out of memory\n", *files);
-		if (r < 0)
-			status = EXIT_FAILURE;
-		problems_release(&p);
+static int check_files(char *const *files, size_t n)
+{
+	_cleanup_free_ struct device_config **devices = calloc(n, sizeof(struct device_config *));
+	struct problems p = {0};
+	size_t n_devices = 0;
+	bool bad = !devices;
+
+	for (size_t i = 0; devices && i < n; i++) {
+		bad |= check_file(files[i], &devices[n_devices]) < 0;
+		n_devices += devices[n_devices] != NULL;
 	}
-	return status;
+	bad |= config_check_devices(devices, n_devices, &p) < 0;
+	print_problems(&p);
+	problems_release(&p);
+	for (size_t i = 0; i < n_devices; i++)
+		(void) device_config_free(devices[i]);
+	return bad ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 static int list_targets(void)
@@ -235,17 +251,25 @@ static int on_terminate(sd_event_source *s, const struct signalfd_siginfo *si, v
 static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
 {
 	struct reload_result result = {0};
+	struct manager_status st;
 	struct failure f = {0};
 	struct app *a = arg;
-	struct timespec now;
+	uint64_t now;
+	bool tell;
 
-	(void) clock_gettime(CLOCK_MONOTONIC, &now);
-	(void) sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
-			  (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000);
+	manager_get_status(a->manager, &st);
+	if (st.state == MANAGER_STOPPING)
+		return 0;
+	/* While starting, READY=1 is not ours to say. */
+	tell = st.state == MANAGER_RUNNING;
+	now = clock_usec(CLOCK_MONOTONIC);
+	if (tell)
+		(void) sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, now);
 	if (manager_reload(a->manager, &result, &f) < 0)
 		log_full(LOG_ERR, f.error, NULL, NULL, 0, "nothing was reloaded: %s", f.text);
 	reload_result_release(&result);
-	notify_status(a, "READY=1");
+	if (tell)
+		notify_status(a, "READY=1");
 	return 0;
 }
 
@@ -312,12 +336,7 @@ static int load_config(struct app *a, const char *root)
 	if (r < 0)
 		return r;
 	r = config_load_daemon(&a->paths, &a->config, &p);
-	for (size_t i = 0; i < p.n; i++) {
-		_cleanup_free_ char *text = problems_format(&p.v[i]);
-
-		log_full(p.v[i].fatal ? LOG_ERR : LOG_WARNING, 0, NULL, p.v[i].file, p.v[i].line,
-			 "%s", text ? text : "out of memory");
-	}
+	problems_log(&p);
 	problems_release(&p);
 	return r;
 }
@@ -411,6 +430,6 @@ int main(int argc, char **argv)
 	if (a.introspect)
 		return introspect(a.introspect);
 	if (a.check)
-		return check_files(a.files);
+		return check_files(a.files, a.n_files);
 	return run(&a);
 }

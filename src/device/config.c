@@ -24,6 +24,8 @@ DEFINE_CLEANUP(char **, strv_free);
 #define ROW(TYPE, f, k, ...)                                                                       \
 	UB_OPT_##TYPE(struct daemon_config, f, k, .section = "Manager", __VA_ARGS__)
 
+#define A_YEAR (UINT64_C(365) * 24 * 3600 * 1000000)
+
 const struct ub_opt daemon_options[] = {
 	ROW(ENUM, log_level, "LogLevel", .values = log_level_names, .dflt = "info",
 	    .help = "least important messages that are written"),
@@ -33,9 +35,9 @@ const struct ub_opt daemon_options[] = {
 	    .help = "depth of a device that sets no Depth="),
 	ROW(UINT, max_devices, "MaxDevices", .min = 1, .max = 65536, .dflt = "64",
 	    .help = "devices at a time"),
-	ROW(USEC, start_timeout_usec, "StartTimeoutSec", .dflt = "30s",
+	ROW(USEC, start_timeout_usec, "StartTimeoutSec", .dflt = "30s", .min = 1, .max = A_YEAR,
 	    .help = "a start that takes longer has failed"),
-	ROW(USEC, stop_timeout_usec, "StopTimeoutSec", .dflt = "60s",
+	ROW(USEC, stop_timeout_usec, "StopTimeoutSec", .dflt = "60s", .min = 1, .max = A_YEAR,
 	    .help = "a stop that takes longer has failed"),
 	ROW(BOOL, lock_memory, "LockMemory", .dflt = "yes", .help = "never swap out the daemon"),
 	ROW(BOOL, io_flusher, "IOFlusher", .dflt = "yes",
@@ -422,7 +424,7 @@ static int check_daemon_file(const char *path, struct problems *p)
 	return r < 0 ? r : problems_since(p, n_fatal);
 }
 
-static int check_device_file(const char *path, struct problems *p)
+static int check_device_file(const char *path, struct device_config **ret, struct problems *p)
 {
 	_cleanup_(device_config_freep) struct device_config *c = NULL;
 	const char *file = path_name(path);
@@ -441,14 +443,18 @@ static int check_device_file(const char *path, struct problems *p)
 	if (!device_name_is_valid(name))
 		problems_add(p, path, 0, true, DEVICE_NAME_RULE);
 	r = load_device(name, TAKE_PTR(copy), NULL, &c, p);
-	return r < 0 ? r : problems_since(p, n_fatal);
+	if (r >= 0)
+		r = problems_since(p, n_fatal);
+	if (r >= 0 && ret)
+		*ret = TAKE_PTR(c);
+	return r;
 }
 
-int config_check_file(const char *path, struct problems *p)
+int config_check_file(const char *path, struct device_config **ret, struct problems *p)
 {
 	if (strcmp(path_name(path), MAIN_FILE) == 0)
 		return check_daemon_file(path, p);
-	return check_device_file(path, p);
+	return check_device_file(path, ret, p);
 }
 
 int config_check_devices(struct device_config *const *v, size_t n, struct problems *p)

@@ -57,8 +57,9 @@ int config_load_device(const struct config_paths *paths, const char *name,
 
 /** config_check_file - one file by its path, for `ublkd --check`: a main file if its name is
  *  ublkd.conf, a device's otherwise (drop-ins are not read).
+ *  @ret: a good device's configuration, untouched otherwise; may be NULL
  *  Return: 0, -EINVAL, -ENOMEM */
-int config_check_file(const char *path, struct problems *p);
+int config_check_file(const char *path, struct device_config **ret, struct problems *p);
 
 /** config_check_devices - across devices: duplicate ids. Adds problems; Return: 0 or -EINVAL */
 int config_check_devices(struct device_config *const *v, size_t n, struct problems *p);

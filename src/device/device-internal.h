@@ -18,6 +18,8 @@
 #define DEVICE_CTRL_TIMEOUT_USEC (10 * UINT64_C(1000000))
 /* A forced stop fails the requests when none has ended for so long. */
 #define DEVICE_FORCE_GRACE_USEC (2 * UINT64_C(1000000))
+/* ... or when the write-back in front of it has taken so many of these. */
+#define DEVICE_SYNC_TICKS 5
 /* udev looks at every new or changed disk for a moment: that is no reason to call it busy. */
 #define DEVICE_BUSY_TRIES 20
 #define DEVICE_BUSY_PAUSE_USEC (50 * UINT64_C(1000))
@@ -29,7 +31,6 @@ struct device_kernel {
 	uint64_t cookie;
 	struct ublksrv_ctrl_dev_info info;
 	struct ublk_params params;
-	unsigned int disk_major, disk_minor;
 	int char_fd; /* -1: not open */
 	struct queue_thread *threads;
 	unsigned int n_threads; /* started, not yet done */
@@ -71,9 +72,11 @@ struct device {
 	/* the open device; job threads and queue threads look at these while they run */
 	struct ub_dev dev;
 	void *target_state; /* live; NULL when closed */
+	bool target_opened; /* open() was called, close() is due */
 	struct device_kernel kernel;
-	bool queue_failed;     /* a queue thread ended although nobody stopped the device */
-	bool awaiting_exits;   /* the teardown waits for the queue threads */
+	bool queue_failed;   /* a queue thread ended although nobody stopped the device */
+	bool awaiting_exits; /* the teardown waits for the queue threads */
+	unsigned int sync_ticks;
 	uint64_t done_at_tick; /* forced stop: requests completed when it was last looked at */
 };
 
@@ -129,6 +132,9 @@ uint64_t manager_next_cookie(struct manager *m);
 uint64_t manager_next_start(struct manager *m);
 /** manager_can_start - the kernel side is there; Return: 0, or -errno with @f set */
 int manager_can_start(struct manager *m, struct failure *f);
+/** manager_fail_no_ring - the guard could not make its ring; Return: -errno with @f set */
+int manager_fail_no_ring(const struct manager *m, struct failure *f);
+/** manager_device_changed - tell the listener of a change of the device */
 void manager_device_changed(struct manager *m, struct device *d);
-/** manager_device_idle - an operation ended: forget it if it is doomed or orphaned. Return: gone */
-bool manager_device_idle(struct manager *m, struct device *d);
+/** manager_device_idle - an operation ended: forget it if it is doomed or orphaned */
+void manager_device_idle(struct manager *m, struct device *d);

@@ -34,7 +34,7 @@ static int copy_options(const struct ub_opt *opts, void *to, const void *from)
 {
 	char why[128];
 
-	for (const struct ub_opt *o = opts; o->key; o++) {
+	for (const struct ub_opt *o = opts; o && o->key; o++) {
 		char *value = options_format(o, from);
 		int r;
 
@@ -84,6 +84,7 @@ static void work_open(struct job *j)
 		(void) failure_set(&d->dev.failure, FAILURE_NO_MEMORY, d->res, "out of memory");
 		return;
 	}
+	d->target_opened = true; /* also if it fails: its close() is due */
 	d->res = t->open ? t->open(&d->dev, d->target_state) : 0;
 	if (d->res < 0 && !failure_is_set(&d->dev.failure))
 		(void) ub_dev_fail(&d->dev, UB_E_BACKING, d->res, "target '%s' cannot open: %s",
@@ -111,6 +112,8 @@ static int fail_from_kernel(struct device *d, const char *command)
 	if (r == -ETIMEDOUT)
 		return failure_set(&d->failure, FAILURE_TIMEOUT, r,
 				   "the kernel did not answer %s in time", command);
+	if (ctrl_ring_error(manager_ctrl(d->manager)) < 0)
+		return manager_fail_no_ring(d->manager, &d->failure);
 	if (r == -EPERM)
 		return failure_set(&d->failure, FAILURE_KERNEL_FAILED, r,
 				   "the kernel refused %s: ublkd needs CAP_SYS_ADMIN", command);
@@ -322,8 +325,6 @@ static int after_started(struct device *d)
 	if (!params_same(&d->kernel.params, got))
 		return failure_set(&d->failure, FAILURE_KERNEL_FAILED, EINVAL,
 				   "the driver did not take the parameters it was given");
-	d->kernel.disk_major = got->devt.disk_major;
-	d->kernel.disk_minor = got->devt.disk_minor;
 	return 0;
 }
 
@@ -338,6 +339,7 @@ void device_run_start(struct device *d)
 	device_step(d, "open");
 	d->kernel = (struct device_kernel){.dev_id = -1, .char_fd = -1, .stopped = true};
 	d->queue_failed = false;
+	d->target_opened = false;
 	target_fix_limits(d);
 	CO_AWAIT(&d->co, device_run_job(d, work_open));
 	if (after_open(d) < 0)

@@ -82,9 +82,12 @@ void device_on_queue_exited(struct queue_thread *t)
 	k->n_exited++;
 	if (t->exit_res < 0)
 		k->exit_error = t->exit_res;
-	if (d->awaiting_exits && k->n_exited == k->n_threads)
-		return device_resume(d, 0);
-	if (d->down || (d->run == device_run_stop && !k->exit_error))
+	if (d->awaiting_exits) {
+		if (k->n_exited == k->n_threads)
+			device_resume(d, 0);
+		return;
+	}
+	if ((d->down || d->run == device_run_stop) && !k->exit_error)
 		return;
 
 	/* One queue without a thread stalls the whole device: all of it has failed. */
@@ -119,7 +122,7 @@ static void work_close(struct job *j)
 	struct device *d = container_of(j, struct device, job);
 	const struct ub_target *t = d->config->target;
 
-	if (t->close)
+	if (t->close && d->target_opened)
 		t->close(&d->dev, d->target_state);
 	dev_release(&d->dev);
 	d->res = 0;
@@ -180,6 +183,7 @@ void device_teardown(struct device *d, void (*after)(struct device *d))
 		if (d->res < 0 && d->res != -ENODEV)
 			log_left_behind(d, "DEL_DEV");
 		k->dev_id = -1;
+		k->cookie = 0;
 	}
 
 	if (d->target_state) {
@@ -220,7 +224,10 @@ static int on_force_tick(sd_event_source *s, uint64_t usec, void *arg)
 	if (d->down || !d->kernel.threads)
 		return 0;
 	done = requests_done(d);
-	if (done != d->done_at_tick) {
+	/* While it is written back the disk still takes new requests, which prove nothing for long.
+	 */
+	if (done != d->done_at_tick &&
+	    (strcmp(d->sub_state, "sync") != 0 || ++d->sync_ticks < DEVICE_SYNC_TICKS)) {
 		force_tick_arm(d);
 		return 0;
 	}
@@ -266,6 +273,11 @@ static void stop_refused(struct device *d)
 			"device '%s' (/dev/ublkb%d) is in use: %s; close it first, or stop "
 			"it with mode 'force'",
 			device_get_name(d), d->kernel.dev_id, who);
+	} else if (strcmp(d->sub_state, "sync") != 0) {
+		(void) failure_set(&d->failure, FAILURE_KERNEL_FAILED, d->res,
+				   "the kernel refused STOP_DEV of /dev/ublkb%d: %s; mode 'force' stops "
+				   "it all the same",
+				   d->kernel.dev_id, strerror(-d->res));
 	} else {
 		(void) failure_set(
 			&d->failure, FAILURE_KERNEL_FAILED, d->res,
@@ -299,7 +311,8 @@ void device_run_stop(struct device *d)
 
 	for (d->i = 0;; d->i++) {
 		device_step(d, "sync");
-		CO_AWAIT(&d->co, ctrl_sync_dev(ctrl, device_cmd(d), dev_id, !d->stop.force, 0));
+		CO_AWAIT(&d->co, ctrl_sync_dev(ctrl, device_cmd(d), dev_id, !d->stop.force,
+					       d->stop.force ? DEVICE_CTRL_TIMEOUT_USEC : 0));
 		if (d->res != -EBUSY || d->i >= DEVICE_BUSY_TRIES)
 			break;
 		CO_AWAIT(&d->co, device_pause(d, DEVICE_BUSY_PAUSE_USEC));
@@ -312,11 +325,11 @@ void device_run_stop(struct device *d)
 	for (d->i = 0;; d->i++) {
 		device_step(d, "stop-dev");
 		CO_AWAIT(&d->co, ctrl_stop_dev(ctrl, device_cmd(d), dev_id, try_stop(d), 0));
-		if (d->res != -EBUSY || d->i >= DEVICE_BUSY_TRIES)
+		if (d->res != -EBUSY || (d->i >= DEVICE_BUSY_TRIES && !d->stop.force))
 			break;
 		CO_AWAIT(&d->co, device_pause(d, DEVICE_BUSY_PAUSE_USEC));
 	}
-	if (d->res == -EBUSY && !d->stop.force && !queues_are_gone(d))
+	if (d->res < 0 && d->res != -ENODEV && !d->stop.force && !queues_are_gone(d))
 		return stop_refused(d);
 	d->kernel.stopped = d->res >= 0 || d->res == -ENODEV;
 	return device_teardown(d, stop_finished);

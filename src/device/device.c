@@ -10,11 +10,11 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "device/device-internal.h"
 #include "device/manager.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 static const char *const state_names[] = {
@@ -26,14 +26,6 @@ static const char *const state_names[] = {
 const char *device_state_name(enum device_state s)
 {
 	return state_names[s];
-}
-
-static uint64_t clock_usec(clockid_t clock)
-{
-	struct timespec ts;
-
-	(void) clock_gettime(clock, &ts);
-	return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
 }
 
 /* ---- life */
@@ -173,9 +165,15 @@ void device_finish(struct device *d, enum device_state state)
 	d->cancelled = false;
 	sd_event_source_disable_unref(TAKE_PTR(d->force_timer));
 	if (failure_is_set(&f))
-		log_full(LOG_ERR, f.error, device_get_name(d), NULL, 0, "%s", f.text);
+		log_full(d->stop.quiet && f.kind == FAILURE_DEVICE_BUSY ? LOG_DEBUG : LOG_ERR,
+			 f.error, device_get_name(d), NULL, 0, "%s", f.text);
 	d->last_error = f;
 	d->failure = (struct failure){0};
+	/* Settings read meanwhile count from here on. */
+	if (d->changed && state != DEVICE_RUNNING) {
+		(void) device_config_free(d->config);
+		d->config = TAKE_PTR(d->changed);
+	}
 	device_enter(d, state);
 
 	/* The callers' answer comes after the news of the change, and the device may go with it. */
@@ -187,7 +185,7 @@ void device_finish(struct device *d, enum device_state state)
 		list_append(&waits, w);
 	}
 	device_arm_wait_timer(d);
-	(void) manager_device_idle(d->manager, d);
+	manager_device_idle(d->manager, d);
 	while (!list_empty(&waits))
 		device_tell(container_of(waits.next, struct device_wait, link),
 			    failure_is_set(&f) ? &f : NULL);
@@ -228,10 +226,6 @@ int device_start(struct device *d, uint64_t timeout_usec, struct device_wait *w,
 	r = manager_can_start(d->manager, f);
 	if (r < 0)
 		return r;
-	if (d->changed) {
-		(void) device_config_free(d->config);
-		d->config = TAKE_PTR(d->changed);
-	}
 	if (!timeout_usec)
 		timeout_usec = manager_get_config(d->manager)->start_timeout_usec;
 	device_add_wait(d, w, timeout_usec);

@@ -5,7 +5,7 @@
  *   defined --start--> starting --> running --stop--> stopping --> defined
  *                         `-- a step failed: undone backwards --> failed (start is allowed again)
  *
- * start and stop are sequences (stackless coroutines in device.c). At most
+ * start and stop are sequences (stackless coroutines in device-start.c and device-stop.c). At most
  * one of them runs per device. What the device is doing outlives the caller's patience: a deadline
  * ends the wait for it, not the work.
  */
@@ -46,6 +46,7 @@ struct device_wait {
 
 struct device_stop_options {
 	bool force;	       /* stop although it is in use; fail requests that do not end */
+	bool quiet;	       /* being in use is no news: do not log it */
 	uint64_t timeout_usec; /* how long the caller waits; 0: the daemon's StopTimeoutSec */
 };
 
@@ -105,7 +106,8 @@ const struct device_config *device_get_config(const struct device *d);
 
 const char *device_get_name(const struct device *d);
 
-/** device_in_use - somebody has it mounted, as swap, or stacked upon; asks the kernel.
+/** device_in_use - somebody has it mounted, as swap, or stacked upon; asks the kernel. Not seen:
+ * file systems with an anonymous device number (btrfs), more than 16 partitions.
  *  @ret_who: "mounted on '/mnt'", may be NULL; @who_size its room
  *  Return: true if in use as far as can be seen */
 bool device_in_use(const struct device *d, char *ret_who, size_t who_size);

@@ -2,7 +2,6 @@
 #include "device/job.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <sys/prctl.h>
 
 #include "util/list.h"

@@ -36,17 +36,23 @@ struct manager {
 	unsigned int n_starting; /* autostarts not yet ended */
 	struct sweep *sweep;
 	sd_event_source *sweep_timer;
+	void (*sweep_done)(struct manager *m); /* waits for the next look */
+	unsigned int sweep_looks;
 
 	/* shutdown */
 	void (*down)(void *arg);
 	void *down_arg;
 	sd_event_source *shutdown_timer;
 	uint64_t shutdown_force_usec, shutdown_end_usec; /* CLOCK_MONOTONIC */
-	bool shutdown_forced;
+	bool shutdown_asked, shutdown_forced;
 };
 
 /** manager_changed - tell the listener */
 void manager_changed(struct manager *m);
+
+/** manager_check_id - no other device than @self (may be NULL) is configured with this one's id */
+int manager_check_id(struct manager *m, const struct device_config *config,
+		     const struct device *self, struct failure *f);
 
 /** manager_autostart - start a device nobody waits for but manager_start() */
 void manager_autostart(struct manager *m, struct device *d);
@@ -56,7 +62,7 @@ void manager_autostart(struct manager *m, struct device *d);
 /** sweep_start - delete what a dead ublkd left in the kernel: devices with our cookie that no
  * living process serves and no device of ours is. Asynchronous, silent if there is nothing; comes
  * back by itself for those still dying.
- *  @done: called once, after the first look; may be NULL */
+ *  @done: called once, when nothing is left or that takes too long; may be NULL */
 void sweep_start(struct manager *m, void (*done)(struct manager *m));
 void sweep_cancel(struct manager *m);
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "device/manager-internal.h"
 #include "ublk/features.h"
@@ -49,7 +50,7 @@ uint64_t manager_features(const struct manager *m)
 
 uint64_t manager_next_cookie(struct manager *m)
 {
-	return COOKIE_MAGIC | (++m->n_cookies & ~COOKIE_MASK);
+	return cookie_make(getpid(), ++m->n_cookies);
 }
 
 uint64_t manager_next_start(struct manager *m)
@@ -106,7 +107,7 @@ static void on_guard_death(void *arg)
 static void manager_start_devices(struct manager *m);
 static void manager_no_kernel(struct manager *m);
 
-static int fail_no_ring(const struct manager *m, struct failure *f)
+int manager_fail_no_ring(const struct manager *m, struct failure *f)
 {
 	int r = ctrl_ring_error(m->ctrl);
 
@@ -121,7 +122,7 @@ static void on_features(struct ctrl_cmd *cmd, int res)
 	struct manager *m = container_of(cmd, struct manager, features_cmd);
 
 	if (ctrl_ring_error(m->ctrl) < 0) {
-		(void) fail_no_ring(m, &m->kernel_problem);
+		(void) manager_fail_no_ring(m, &m->kernel_problem);
 	} else if (res < 0) {
 		(void) failure_set(
 			&m->kernel_problem, FAILURE_KERNEL_UNSUPPORTED, res,
@@ -150,14 +151,14 @@ int manager_can_start(struct manager *m, struct failure *f)
 {
 	if (m->state == MANAGER_STOPPING)
 		return failure_set(f, FAILURE_SHUTTING_DOWN, ESHUTDOWN, "ublkd is shutting down");
-	if (ctrl_ring_error(m->ctrl) < 0)
-		return fail_no_ring(m, f);
 	if (ctrl_open(m->ctrl, f) < 0)
 		return -f->error;
-	if (m->kernel_problem.kind == FAILURE_MODULE_MISSING) {
-		/* The driver has appeared since: ask what it can, a start needs no answer yet. */
+	/* The driver may have appeared since, io_uring may be allowed now: ask again, the start
+	 * itself will tell if nothing has changed. Only too old a driver stays one. */
+	if (failure_is_set(&m->kernel_problem) && m->kernel_problem.error != EOPNOTSUPP) {
 		m->kernel_problem = (struct failure){0};
-		manager_ask_features(m);
+		if (!list_linked(&m->features_cmd.link))
+			manager_ask_features(m);
 	}
 	if (failure_is_set(&m->kernel_problem))
 		return failure_set(f, m->kernel_problem.kind, m->kernel_problem.error, "%s",
@@ -266,14 +267,14 @@ static void manager_insert(struct manager *m, struct device *d)
 	m->n_devices++;
 }
 
-static int manager_check_id(struct manager *m, const struct device_config *config,
-			    struct failure *f)
+int manager_check_id(struct manager *m, const struct device_config *config,
+		     const struct device *self, struct failure *f)
 {
 	int id = device_config_id(config);
 	struct device *d = NULL;
 
 	while (id >= 0 && (d = manager_next(m, d)))
-		if (device_config_id(d->config) == id)
+		if (d != self && device_config_id(d->config) == id)
 			return failure_set(
 				f, FAILURE_DEVICE_EXISTS, EEXIST,
 				"id %d is the Id= of device '%s' already: choose another, "
@@ -297,7 +298,7 @@ int manager_add(struct manager *m, struct device_config *config, struct device *
 		return failure_set(f, FAILURE_LIMITS_EXCEEDED, ENOSPC,
 				   "there are %u devices already: raise MaxDevices= in ublkd.conf",
 				   m->n_devices);
-	r = manager_check_id(m, config, f);
+	r = manager_check_id(m, config, NULL, f);
 	if (r < 0)
 		return r;
 	r = device_new(m, config, &d);
@@ -341,17 +342,12 @@ int manager_delete(struct manager *m, struct device *d, struct failure *f)
 	return 0;
 }
 
-bool manager_device_idle(struct manager *m, struct device *d)
+void manager_device_idle(struct manager *m, struct device *d)
 {
-	bool gone = d->doomed || (d->orphaned && d->state != DEVICE_RUNNING);
-
-	if (gone && d->state != DEVICE_RUNNING)
+	if ((d->doomed || d->orphaned) && d->state != DEVICE_RUNNING)
 		manager_forget(m, d);
-	else
-		gone = false;
 	if (m->state == MANAGER_STOPPING)
 		shutdown_progress(m);
-	return gone;
 }
 
 /* ---- start-up */
@@ -421,16 +417,6 @@ static void manager_no_kernel(struct manager *m)
 	manager_start_devices(m);
 }
 
-static void log_problems(const struct problems *p)
-{
-	for (size_t i = 0; i < p->n; i++) {
-		_cleanup_free_ char *text = problems_format(&p->v[i]);
-
-		log_full(p->v[i].fatal ? LOG_ERR : LOG_WARNING, 0, NULL, p->v[i].file, p->v[i].line,
-			 "%s", text ? text : "out of memory");
-	}
-}
-
 static void manager_load_device(struct manager *m, const char *name)
 {
 	struct device_config *config = NULL;
@@ -440,7 +426,7 @@ static void manager_load_device(struct manager *m, const char *name)
 	int r;
 
 	r = config_load_device(m->paths, name, &config, &p);
-	log_problems(&p);
+	problems_log(&p);
 	problems_release(&p);
 	if (r == -ENOMEM)
 		log_full(LOG_ERR, ENOMEM, name, NULL, 0, "not defined: out of memory");
@@ -461,7 +447,7 @@ static void manager_load_devices(struct manager *m)
 	int r;
 
 	r = config_device_names(m->paths, &names, &p);
-	log_problems(&p);
+	problems_log(&p);
 	problems_release(&p);
 	if (r < 0)
 		log_full(LOG_ERR, -r, NULL, NULL, 0, "cannot list the device files: %s",

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "util/cleanup.h"
+#include "util/log.h"
 
 #define VALUE_SHOWN_MAX 100
 
@@ -173,4 +174,14 @@ char *problems_join(const struct problems *p)
 		all = longer;
 	}
 	return TAKE_PTR(all);
+}
+
+void problems_log(const struct problems *p)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		_cleanup_free_ char *text = problems_format(&p->v[i]);
+
+		log_full(p->v[i].fatal ? LOG_ERR : LOG_WARNING, 0, NULL, p->v[i].file, p->v[i].line,
+			 "%s", text ? text : "out of memory");
+	}
 }

@@ -52,6 +52,8 @@ void problems_release(struct problems *p);
 /** problems_format - "file:line: text" of one problem, allocated; NULL if out of memory */
 char *problems_format(const struct problem *p);
 
+/** problems_log - write all of them to the log, with file and line as fields */
+void problems_log(const struct problems *p);
 /** problems_join - fatal ones joined by "; ", allocated, for a D-Bus error; NULL if out of memory
  */
 char *problems_join(const struct problems *p);

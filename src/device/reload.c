@@ -6,10 +6,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "device/manager-internal.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 void reload_result_release(struct reload_result *r)
@@ -42,11 +42,18 @@ static void report(struct reload_result *r, const char *device, const char *chan
 
 static void apply_changed(struct device *d, struct device_config *config, struct reload_result *r)
 {
+	struct failure f = {0};
+
 	d->orphaned = false;
 	if (device_config_equal(d->config, config)) {
 		(void) device_config_free(config);
 		d->changed = device_config_free(d->changed);
 		return report(r, device_get_name(d), "unchanged", "");
+	}
+	if (manager_check_id(d->manager, config, d, &f) < 0) {
+		(void) device_config_free(config);
+		d->manager->last_reload_failed++;
+		return report(r, device_get_name(d), "invalid", f.text);
 	}
 	if (d->run || d->state == DEVICE_RUNNING) {
 		(void) device_config_free(d->changed);
@@ -54,6 +61,7 @@ static void apply_changed(struct device *d, struct device_config *config, struct
 		report(r, device_get_name(d), "pending-restart",
 		       "the new settings count from the next start on");
 	} else {
+		d->changed = device_config_free(d->changed);
 		(void) device_config_free(d->config);
 		d->config = config;
 		report(r, device_get_name(d), "updated", "");
@@ -89,7 +97,8 @@ static void reload_device(struct manager *m, const char *name, struct reload_res
 		_cleanup_free_ char *text = problems_join(&p);
 
 		m->last_reload_failed++;
-		report(r, name, "invalid", text ? text : strerror(-err));
+		/* Out of memory, or the file went away: no problem of a line. */
+		report(r, name, "invalid", text && *text ? text : strerror(-err));
 	} else if (d && !d->config->fragment_path) {
 		(void) device_config_free(config);
 		report(r, name, "invalid",
@@ -132,51 +141,58 @@ static void drop_orphans(struct manager *m, char *const *names, struct reload_re
 	}
 }
 
-static int reload_daemon(struct manager *m, struct failure *f)
+static int read_daemon(struct manager *m, struct daemon_config *ret, struct failure *f)
 {
-	struct daemon_config config;
 	struct problems p = {0};
-	int r = config_load_daemon(m->paths, &config, &p);
+	int r = config_load_daemon(m->paths, ret, &p);
 
 	if (r < 0) {
 		_cleanup_free_ char *text = problems_join(&p);
 
-		(void) failure_set(f, FAILURE_INVALID_CONFIGURATION, r, "%s",
-				   text ? text : "out of memory");
-	} else {
-		m->config = config;
-		log_set_level(config.log_level);
+		if (r == -ENOMEM || !text)
+			(void) failure_set(f, FAILURE_NO_MEMORY, ENOMEM, "out of memory");
+		else
+			(void) failure_set(f, FAILURE_INVALID_CONFIGURATION, r, "%s", text);
 	}
 	problems_release(&p);
 	return r;
 }
 
+static int read_names(struct manager *m, char ***ret, struct failure *f)
+{
+	struct problems p = {0};
+	int r = config_device_names(m->paths, ret, &p);
+
+	problems_release(&p);
+	if (r < 0)
+		return failure_set(f, FAILURE_INVALID_CONFIGURATION, r,
+				   "cannot list the device files: %s", strerror(-r));
+	return 0;
+}
+
 int manager_reload(struct manager *m, struct reload_result *r, struct failure *f)
 {
 	enum manager_state before = m->state;
-	struct problems p = {0};
+	struct daemon_config config;
 	char **names = NULL;
-	struct timespec now;
 	int err;
 
 	if (m->state == MANAGER_STOPPING)
 		return failure_set(f, FAILURE_SHUTTING_DOWN, ESHUTDOWN, "ublkd is shutting down");
-	err = reload_daemon(m, f);
+	err = read_daemon(m, &config, f);
+	if (err >= 0)
+		err = read_names(m, &names, f);
 	if (err < 0)
 		return err;
-	err = config_device_names(m->paths, &names, &p);
-	problems_release(&p);
-	if (err < 0)
-		return failure_set(f, FAILURE_INVALID_CONFIGURATION, err,
-				   "cannot list the device files: %s", strerror(-err));
+	m->config = config;
+	log_set_level(config.log_level);
 	m->state = MANAGER_RELOADING;
 	m->last_reload_failed = 0;
 	for (char **n = names; n && *n; n++)
 		reload_device(m, *n, r);
 	drop_orphans(m, names, r);
 	(void) strv_free(names);
-	(void) clock_gettime(CLOCK_REALTIME, &now);
-	m->last_reload_usec = (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
+	m->last_reload_usec = clock_usec(CLOCK_REALTIME);
 	m->state = before;
 	manager_changed(m);
 	return 0;

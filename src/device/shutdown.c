@@ -5,23 +5,15 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <time.h>
 
 #include "device/manager-internal.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/log.h"
 
 #define RETRY_USEC (500 * UINT64_C(1000))
 /* After force: how long until the daemon leaves without its devices. */
 #define LEAVE_USEC (15 * UINT64_C(1000000))
-
-static uint64_t now_usec(void)
-{
-	struct timespec ts;
-
-	(void) clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
-}
 
 static void shutdown_end(struct manager *m)
 {
@@ -46,7 +38,7 @@ static struct device *last_started(struct manager *m, uint64_t before)
 
 static void shutdown_stop_all(struct manager *m)
 {
-	struct device_stop_options o = {.force = m->shutdown_forced};
+	struct device_stop_options o = {.force = m->shutdown_forced, .quiet = m->shutdown_asked};
 	struct device *d = last_started(m, UINT64_MAX);
 
 	for (; d; d = d->start_order ? last_started(m, d->start_order) : NULL) {
@@ -55,6 +47,7 @@ static void shutdown_stop_all(struct manager *m)
 		else if (d->state == DEVICE_STARTING)
 			d->cancelled = true;
 	}
+	m->shutdown_asked = true;
 }
 
 bool manager_is_busy(struct manager *m)
@@ -70,7 +63,7 @@ bool manager_is_busy(struct manager *m)
 static int on_shutdown_timer(sd_event_source *s, uint64_t usec, void *arg)
 {
 	struct manager *m = arg;
-	uint64_t now = now_usec();
+	uint64_t now = clock_usec(CLOCK_MONOTONIC);
 
 	if (now >= m->shutdown_end_usec) {
 		log_error("devices are left that do not stop: the kernel ends them with this "
@@ -104,7 +97,7 @@ void shutdown_progress(struct manager *m)
 
 void manager_shutdown(struct manager *m, void (*done)(void *arg), void *arg)
 {
-	uint64_t now = now_usec();
+	uint64_t now = clock_usec(CLOCK_MONOTONIC);
 	int r;
 
 	m->down = done;

@@ -21,7 +21,12 @@
 #include "util/parse.h"
 
 #define SWEEP_DIR "/sys/class/ublk-char"
-#define SWEEP_AGAIN_USEC (1000 * UINT64_C(1000))
+/* Until a dying device is looked at again, and how often the start-up waits for it. */
+#define SWEEP_AGAIN_USEC (200 * UINT64_C(1000))
+#define SWEEP_LOOKS 25
+/* A deleted device whose dead disk somebody has open is deleted all the same, its number is free
+ * later: no reason to wait. */
+#define SWEEP_DEL_USEC (500 * UINT64_C(1000))
 
 struct sweep {
 	struct manager *manager;
@@ -69,18 +74,20 @@ enum verdict { NOT_OURS, DYING, LEFT_OVER };
 static enum verdict judge(struct manager *m, const struct ublksrv_ctrl_dev_info *info)
 {
 	struct device *d = NULL;
+	pid_t server;
 
 	if (!cookie_is_ours(info->ublksrv_flags))
 		return NOT_OURS;
 	while ((d = manager_next(m, d)))
-		if (d->kernel.cookie == info->ublksrv_flags)
+		if (d->kernel.cookie == info->ublksrv_flags &&
+		    (d->kernel.dev_id < 0 || d->kernel.dev_id == (int) info->dev_id))
 			return NOT_OURS;
+	/* Another ublkd, alive: it has a runtime directory of its own. */
+	server = cookie_server(info->ublksrv_flags);
+	if (server != getpid() && kill(server, 0) == 0)
+		return NOT_OURS;
 	if (info->state != UBLK_S_DEV_LIVE)
 		return LEFT_OVER;
-	/* Another ublkd, alive: it has a runtime directory of its own. */
-	if (info->ublksrv_pid > 0 && info->ublksrv_pid != getpid() &&
-	    kill(info->ublksrv_pid, 0) == 0)
-		return NOT_OURS;
 	return DYING;
 }
 
@@ -96,7 +103,9 @@ static void on_cmd(struct ctrl_cmd *cmd, int res)
 
 static int on_again(sd_event_source *source, uint64_t usec, void *arg)
 {
-	sweep_start(arg, NULL);
+	struct manager *m = arg;
+
+	sweep_start(m, TAKE_PTR(m->sweep_done));
 	return 0;
 }
 
@@ -115,6 +124,10 @@ static void sweep_end(struct sweep *s)
 	bool again = s->dying;
 
 	m->sweep = sweep_free(s);
+	/* Whoever starts devices is better off when the old ones are gone: their ids, their locks.
+	 */
+	if (again && done && m->sweep_looks++ < SWEEP_LOOKS)
+		m->sweep_done = TAKE_PTR(done);
 	if (again)
 		sweep_again(m);
 	if (done)

@@ -147,11 +147,15 @@ static bool op_goes_on(struct slot_op *op, int *res)
 static void op_done(struct ur_op *ur, int res)
 {
 	struct slot_op *op = container_of(ur, struct slot_op, op);
+	struct slot *s = op->slot;
 
-	op->slot->queue->n_in_flight--;
-	if (op->kind == SLOT_OP_RAW)
-		res = op->done(&op->slot->io, res);
-	else if (op_goes_on(op, &res))
+	s->queue->n_in_flight--;
+	if (op->kind == SLOT_OP_RAW) {
+		op->in_use = false; /* the continuation may take it again; the reference stays */
+		res = op->done(&s->io, res);
+		return slot_unref(s, res < 0 ? res : 0);
+	}
+	if (op_goes_on(op, &res))
 		return;
 	op_finish(op, res < 0 ? res : 0);
 }

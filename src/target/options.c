@@ -183,6 +183,8 @@ static int parse_value(const struct ub_opt *opt, const char *s, union value *ret
 	case UB_TYPE_USEC:
 		if (parse_sec(s, &ret->u64) < 0)
 			return broken(why, size, "must be a time such as 30s, 500ms or 5min");
+		if (ret->u64 < opt->min || (opt->max && ret->u64 > opt->max))
+			return broken(why, size, "must be a time between 1us and a year");
 		return 0;
 	}
 	assert(!"a type of an option");

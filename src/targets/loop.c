@@ -20,6 +20,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <ublkd/target.h>
@@ -59,6 +60,8 @@ struct backing {
 
 /* ---- what a block device says of itself */
 
+#define HINT_MAX (UINT32_C(256) << 20)
+
 static uint64_t sysfs_u64(dev_t dev, const char *attr)
 {
 	char path[128];
@@ -88,10 +91,10 @@ static void limits_of_block(struct ub_limits *l, const struct backing *b)
 		l->physical_block_size = (uint32_t) sysfs_u64(dev, "physical_block_size");
 	l->io_min = (uint32_t) sysfs_u64(dev, "minimum_io_size");
 	l->io_opt = (uint32_t) sysfs_u64(dev, "optimal_io_size");
-	/* Hints only: the driver takes powers of two. */
-	if (l->io_min & (l->io_min - 1))
+	/* Hints only: the driver takes powers of two up to a limit. */
+	if (l->io_min & (l->io_min - 1) || l->io_min > HINT_MAX)
 		l->io_min = 0;
-	if (l->io_opt & (l->io_opt - 1))
+	if (l->io_opt & (l->io_opt - 1) || l->io_opt > HINT_MAX)
 		l->io_opt = 0;
 	l->discard_granularity = (uint32_t) sysfs_u64(dev, "discard_granularity");
 	l->max_discard_bytes = sysfs_u64(dev, "discard_max_bytes");
@@ -123,6 +126,19 @@ static void limits_of_file(struct ub_limits *l, const struct backing *b)
 }
 
 /* ---- opening */
+
+/* A killed server holds it until its last write has ended, like the lock on a file. */
+static int open_patiently(const char *path, int flags)
+{
+	static const struct timespec pause = {.tv_nsec = 50 * 1000000L};
+	int fd = open(path, flags);
+
+	for (int i = 0; fd < 0 && errno == EBUSY && flags & O_EXCL && i < 100; i++) {
+		(void) nanosleep(&pause, NULL);
+		fd = open(path, flags);
+	}
+	return fd;
+}
 
 /* The kernel does not say who has a block device: we know if it is one of our own devices. */
 static int loop_fail_in_use(struct ub_dev *dev, const struct loop *l)
@@ -157,7 +173,7 @@ static int loop_open_fd(struct ub_dev *dev, const struct loop *l, struct backing
 	/* A disk that is mounted or claimed is not written behind its user's back. */
 	if (S_ISBLK(b->st.st_mode) && !ro)
 		flags |= O_EXCL;
-	b->fd = open(l->path, flags);
+	b->fd = open_patiently(l->path, flags);
 	if (b->fd < 0 && errno == EBUSY && flags & O_EXCL)
 		return loop_fail_in_use(dev, l);
 	if (b->fd < 0)

@@ -12,11 +12,11 @@
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "ublk/guard.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 
 /* A guard that dies this often without ever answering is not started again. */
 enum { CTRL_MAX_GUARD_DEATHS = 5 };
@@ -36,14 +36,6 @@ struct ctrl {
 	void (*on_death)(void *arg);
 	void *on_death_arg;
 };
-
-static uint64_t now_usec(void)
-{
-	struct timespec ts;
-
-	(void) clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
-}
 
 /* ---- the socket and the clock, both behind one epoll descriptor */
 
@@ -353,7 +345,7 @@ static void ctrl_guard_died(struct ctrl *c)
 
 static void ctrl_expire(struct ctrl *c)
 {
-	uint64_t now = now_usec();
+	uint64_t now = clock_usec(CLOCK_MONOTONIC);
 	struct ctrl_cmd *cmd, *tmp;
 	struct list late;
 
@@ -410,7 +402,9 @@ static void ctrl_issue(struct ctrl *c, struct ctrl_cmd *cmd, uint32_t op, int de
 	cmd->len = (uint16_t) len;
 	cmd->sent = false;
 	/* Without a guard there is nobody to answer: the deadline is now. */
-	cmd->deadline_usec = c->sock < 0 ? 1 : timeout_usec ? now_usec() + timeout_usec : 0;
+	cmd->deadline_usec = c->sock < 0    ? 1
+			     : timeout_usec ? clock_usec(CLOCK_MONOTONIC) + timeout_usec
+					    : 0;
 	list_append(&c->commands, &cmd->link);
 	ctrl_send(c);
 	ctrl_set_timer(c);

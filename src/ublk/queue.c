@@ -193,7 +193,8 @@ static void slot_fetched(struct ur_op *op, int res)
 	s->busy = true;
 	q->n_busy++;
 	count(&q->counters.arrived, 1);
-	if (q->aborting)
+	/* A failed queue takes nothing new: what is in flight must come to an end. */
+	if (q->aborting || q->error)
 		slot_commit(s, -EIO);
 	else
 		slot_serve(s);

@@ -30,7 +30,8 @@ int ring_init(struct ring *r, unsigned int sq_entries, unsigned int cq_entries,
 
 	for (unsigned int i = 0; i < sizeof(ring_flags) / sizeof(ring_flags[0]); i++) {
 		struct io_uring_params p = {
-			.flags = ring_flags[i] | extra_flags | IORING_SETUP_CQSIZE,
+			.flags = ring_flags[i] | extra_flags | IORING_SETUP_CQSIZE |
+				 IORING_SETUP_CLAMP,
 			.cq_entries = cq_entries,
 		};
 
@@ -66,7 +67,10 @@ struct io_uring_sqe *ring_sqe(struct ring *r, struct ur_op *op)
 		if (!sqe)
 			return NULL;
 	}
-	memset(sqe, 0, r->uring.flags & IORING_SETUP_SQE128 ? 128 : 64);
+	/* Two of constant size: one of either size becomes a slow `rep stos`. */
+	memset(sqe, 0, sizeof(*sqe));
+	if (r->uring.flags & IORING_SETUP_SQE128)
+		memset(sqe + 1, 0, sizeof(*sqe));
 	sqe->user_data = (uintptr_t) op;
 	return sqe;
 }

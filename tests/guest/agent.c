@@ -79,7 +79,7 @@ struct job {
 
 static int port = -1;
 static int kmsg = -1;
-static struct job job = { .out = -1, .err = -1 };
+static struct job job = {.out = -1, .err = -1};
 
 static int64_t now_ms(void)
 {
@@ -124,7 +124,7 @@ static void port_read(void *data, size_t len)
 
 static void send_frame(uint32_t id, enum frame_type type, const void *data, size_t len)
 {
-	struct frame_header h = { .len = len, .job = id, .type = type };
+	struct frame_header h = {.len = len, .job = id, .type = type};
 
 	port_write(&h, sizeof(h));
 	port_write(data, len);
@@ -186,7 +186,7 @@ static void job_close(void)
 		close(job.out);
 	if (job.err >= 0)
 		close(job.err);
-	job = (struct job) { .out = -1, .err = -1 };
+	job = (struct job){.out = -1, .err = -1};
 }
 
 /* Called when SIGCHLD was seen. As PID 1's stand-in in a bare guest we also reap orphans. */
@@ -280,7 +280,7 @@ static void job_start(uint32_t id, const char *data, size_t len)
 	}
 	fcntl(out[0], F_SETFL, O_NONBLOCK);
 	fcntl(err[0], F_SETFL, O_NONBLOCK);
-	job = (struct job) {
+	job = (struct job){
 		.pid = pid,
 		.id = id,
 		.out = out[0],
@@ -292,7 +292,10 @@ static void job_start(uint32_t id, const char *data, size_t len)
 /* A restored guest lives in the past and shares its random numbers with its siblings. */
 static int resume(const char *data, size_t len)
 {
-	struct { int entropy_count, buf_size; char buf[512]; } pool = { 0 };
+	struct {
+		int entropy_count, buf_size;
+		char buf[512];
+	} pool = {0};
 	struct timespec t;
 	int64_t ns;
 	int fd;
@@ -302,7 +305,7 @@ static int resume(const char *data, size_t len)
 		return -1;
 	}
 	memcpy(&ns, data, sizeof(ns));
-	t = (struct timespec) { .tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000 };
+	t = (struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
 	if (clock_settime(CLOCK_REALTIME, &t) < 0)
 		return -1;
 
@@ -450,10 +453,10 @@ int main(void)
 
 	for (;;) {
 		struct pollfd p[] = {
-			{ .fd = port, .events = POLLIN },
-			{ .fd = child_fd, .events = POLLIN },
-			{ .fd = job.out, .events = POLLIN },
-			{ .fd = job.err, .events = POLLIN },
+			{.fd = port, .events = POLLIN},
+			{.fd = child_fd, .events = POLLIN},
+			{.fd = job.out, .events = POLLIN},
+			{.fd = job.err, .events = POLLIN},
 		};
 
 		if (poll(p, 4, job.deadline_ms ? 100 : -1) < 0)

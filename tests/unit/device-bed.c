@@ -21,6 +21,7 @@
 #include "util/log.h"
 
 struct bed bed;
+void (*bed_before_build)(void);
 char bed_root[] = "/tmp/ublkd-device-XXXXXX";
 
 /* ---- time */
@@ -38,6 +39,8 @@ int __wrap_sd_event_add_time_relative(sd_event *e, sd_event_source **s, clockid_
 				      uint64_t usec, uint64_t accuracy,
 				      sd_event_time_handler_t callback, void *arg)
 {
+	if (bed_may_fail && bed_may_fail("sd_event_add_time_relative"))
+		return -ENOMEM;
 	return __real_sd_event_add_time_relative(e, s, clock, usec / 20, accuracy, callback, arg);
 }
 
@@ -48,8 +51,8 @@ int __wrap_sd_event_source_set_time_relative(sd_event_source *s, uint64_t usec)
 
 static uint64_t limit(uint64_t timeout_usec)
 {
-	return bed.fast_commands && timeout_usec == DEVICE_CTRL_TIMEOUT_USEC ? 200000 :
-									       timeout_usec;
+	return bed.fast_commands && timeout_usec == DEVICE_CTRL_TIMEOUT_USEC ? 200000
+									     : timeout_usec;
 }
 
 #define CTRL_LIMIT(name, params, ...)                                                              \
@@ -84,7 +87,7 @@ static unsigned int count_entries(const char *path)
 	while (d && (e = readdir(d)))
 		n += e->d_name[0] != '.';
 	if (d)
-		(void)closedir(d);
+		(void) closedir(d);
 	fake_inside--;
 	return n;
 }
@@ -110,7 +113,7 @@ static const char *in_root(const char *path)
 {
 	static char full[400];
 
-	(void)snprintf(full, sizeof(full), "%s%s", bed_root, path);
+	(void) snprintf(full, sizeof(full), "%s%s", bed_root, path);
 	return full;
 }
 
@@ -120,22 +123,22 @@ void bed_put(const char *path, const char *text)
 	FILE *f;
 
 	fake_inside++;
-	(void)snprintf(full, sizeof(full), "%s%s", bed_root, path);
+	(void) snprintf(full, sizeof(full), "%s%s", bed_root, path);
 	for (char *s = full + strlen(bed_root) + 1; (s = strchr(s, '/')); s++) {
 		*s = '\0';
-		(void)mkdir(full, 0755);
+		(void) mkdir(full, 0755);
 		*s = '/';
 	}
 	f = fopen(full, "we");
 	if (!f || fputs(text, f) < 0)
 		fake_broken("cannot write '%s'", full);
-	(void)fclose(f);
+	(void) fclose(f);
 	fake_inside--;
 }
 
 void bed_remove(const char *path)
 {
-	(void)unlink(in_root(path));
+	(void) unlink(in_root(path));
 }
 
 /* A reload brings the level back: it is in the file. */
@@ -154,8 +157,8 @@ static uint64_t now_ms(void)
 {
 	struct timespec ts;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	(void) clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000;
 }
 
 bool bed_until(bool (*what)(void *arg), void *arg)
@@ -165,14 +168,14 @@ bool bed_until(bool (*what)(void *arg), void *arg)
 	while (!what(arg)) {
 		if (now_ms() >= end)
 			return false;
-		(void)sd_event_run(bed.event, 10000);
+		(void) sd_event_run(bed.event, 10000);
 	}
 	return true;
 }
 
 static bool is_done(void *arg)
 {
-	return ((struct waiter *)arg)->done;
+	return ((struct waiter *) arg)->done;
 }
 
 bool bed_wait(struct waiter *w)
@@ -185,7 +188,7 @@ void bed_turn_ms(unsigned int ms)
 	uint64_t end = now_ms() + ms;
 
 	while (now_ms() < end)
-		(void)sd_event_run(bed.event, 5000);
+		(void) sd_event_run(bed.event, 5000);
 }
 
 static void on_waiter(struct device_wait *wait, const struct failure *f)
@@ -216,8 +219,8 @@ void bed_init(void)
 
 void bed_exit(void)
 {
-	(void)nftw(bed_root, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-	(void)rmdir(bed_root);
+	(void) nftw(bed_root, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+	(void) rmdir(bed_root);
 }
 
 static void bed_release(void)
@@ -243,8 +246,14 @@ static void warm_up(void)
 	if (pthread_create(&t, NULL, nothing, NULL) || pthread_join(t, NULL))
 		fake_broken("no thread");
 	fake_inside--;
-	for (int i = 0; i < 1000 && bed_count_threads() > 2; i++)
-		(void)usleep(100);
+	/* Joined, but perhaps not yet gone from /proc. */
+	bed.n_threads = bed_count_threads();
+	for (int i = 0; i < 5 && bed.n_threads > 1; i++) {
+		unsigned int n = bed_count_threads();
+
+		bed.n_threads = n < bed.n_threads ? n : bed.n_threads;
+		(void) usleep(200);
+	}
 }
 
 int bed_begin(void)
@@ -252,12 +261,11 @@ int bed_begin(void)
 	int pair[2], r;
 
 	bed = (struct bed){0};
-	(void)nftw(bed_root, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+	(void) nftw(bed_root, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 	quiet();
 	driver_reset();
 	warm_up();
 	bed.n_fds = bed_count_fds();
-	bed.n_threads = bed_count_threads();
 	bed.config = (struct daemon_config){.log_level = LOG_EMERG,
 					    .default_queues = 1,
 					    .default_queue_depth = 4,
@@ -269,11 +277,13 @@ int bed_begin(void)
 	if (r < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		fake_broken("no bed");
 	fake_inside--;
+	if (bed_before_build)
+		bed_before_build();
 	r = config_paths_init(&bed.paths, bed_root);
 	if (r >= 0)
 		r = ctrl_new_connected(pair[0], &bed.ctrl);
 	if (r < 0)
-		(void)close(pair[0]);
+		(void) close(pair[0]);
 	driver_guard_start(pair[1]);
 	if (r >= 0)
 		r = manager_new(bed.event, bed.ctrl, &bed.paths, &bed.config, &bed.manager);
@@ -292,9 +302,26 @@ static bool is_down(void *arg)
 	return bed.n_down > 0;
 }
 
-const char *bed_end(void)
+const char *bed_left(void)
 {
 	static char wrong[200];
+
+	for (int i = 0; i < 1000 && bed_count_threads() > bed.n_threads; i++)
+		(void) usleep(1000);
+	wrong[0] = '\0';
+	if (!driver_is_empty())
+		(void) snprintf(wrong, sizeof(wrong), "the kernel still has a device");
+	else if (bed_count_fds() != bed.n_fds + 1) /* the guard's ring */
+		(void) snprintf(wrong, sizeof(wrong), "%u descriptors, %u before", bed_count_fds(),
+				bed.n_fds + 1);
+	else if (bed_count_threads() != bed.n_threads)
+		(void) snprintf(wrong, sizeof(wrong), "%u threads, %u before", bed_count_threads(),
+				bed.n_threads);
+	return *wrong ? wrong : NULL;
+}
+
+const char *bed_end(void)
+{
 	struct device *d = NULL;
 
 	if (bed.manager) {
@@ -318,18 +345,7 @@ const char *bed_end(void)
 	while (fake_held(0) && bed.event)
 		bed_turn_ms(1);
 	bed_release();
-	for (int i = 0; i < 1000 && bed_count_threads() > bed.n_threads; i++)
-		(void)usleep(1000);
-	wrong[0] = '\0';
-	if (!driver_is_empty())
-		(void)snprintf(wrong, sizeof(wrong), "the kernel still has a device");
-	else if (bed_count_fds() != bed.n_fds + 1) /* the guard's ring */
-		(void)snprintf(wrong, sizeof(wrong), "%u descriptors, %u before", bed_count_fds(),
-			       bed.n_fds + 1);
-	else if (bed_count_threads() != bed.n_threads)
-		(void)snprintf(wrong, sizeof(wrong), "%u threads, %u before", bed_count_threads(),
-			       bed.n_threads);
-	return *wrong ? wrong : NULL;
+	return bed_left();
 }
 
 /* ---- devices */
@@ -353,7 +369,7 @@ struct device *bed_add(const char *name, ...)
 	if (r == 0)
 		r = manager_add(bed.manager, c, &d, &f);
 	if (r < 0)
-		(void)device_config_free(c);
+		(void) device_config_free(c);
 	problems_release(&p);
 	return r < 0 ? NULL : d;
 }
@@ -370,7 +386,7 @@ static bool case_passes(const struct test_case *c, bool (*passes)(void (*run)(vo
 	int status;
 	pid_t pid;
 
-	(void)fflush(stdout);
+	(void) fflush(stdout);
 	pid = fork();
 	if (pid == 0) {
 		bool ok;
@@ -378,7 +394,7 @@ static bool case_passes(const struct test_case *c, bool (*passes)(void (*run)(vo
 		bed_init();
 		ok = passes(c->run);
 		bed_exit();
-		(void)fflush(stdout);
+		(void) fflush(stdout);
 		/* Threads that a failed case left are of no interest; leaks of a good one are. */
 		if (!ok)
 			_exit(1);
@@ -387,18 +403,18 @@ static bool case_passes(const struct test_case *c, bool (*passes)(void (*run)(vo
 	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
 }
 
-int bed_run_cases(const struct test_case *cases, unsigned int n,
-		  bool (*passes)(void (*run)(void)))
+int bed_run_cases(const struct test_case *cases, unsigned int n, bool (*passes)(void (*run)(void)))
 {
 	const char *only = getenv("UBLKD_TEST_CASE");
 	unsigned int n_failed = 0;
 
-	(void)printf("1..%u\n", n);
+	(void) printf("1..%u\n", n);
 	for (unsigned int i = 0; i < n; i++) {
-		bool ok = (only && strcmp(only, cases[i].name) != 0) || case_passes(&cases[i], passes);
+		bool ok = (only && strcmp(only, cases[i].name) != 0) ||
+			  case_passes(&cases[i], passes);
 
-		(void)printf("%sok %u %s\n", ok ? "" : "not ", i + 1, cases[i].name);
-		(void)fflush(stdout);
+		(void) printf("%sok %u %s\n", ok ? "" : "not ", i + 1, cases[i].name);
+		(void) fflush(stdout);
 		n_failed += !ok;
 	}
 	return n_failed ? 1 : 0;

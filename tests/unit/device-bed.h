@@ -37,10 +37,14 @@ struct waiter {
 void bed_init(void); /* once */
 void bed_exit(void);
 
+/* Called when all is prepared but the daemon itself; may be NULL. */
+extern void (*bed_before_build)(void);
 /* Return: 0, or -errno (nothing is left) */
 int bed_begin(void);
 /* Stop everything, look for what is left. Return: NULL, or what is wrong */
 const char *bed_end(void);
+/* Look only. */
+const char *bed_left(void);
 
 /* Turn the loop until @what is true, or ten seconds are over. */
 bool bed_until(bool (*what)(void *arg), void *arg);
@@ -54,8 +58,7 @@ unsigned int bed_count_threads(void);
 /* As test_run(), each case in a process of its own: one that fails leaves threads behind.
  * @passes: test_passes() of the file the cases are in. */
 struct test_case;
-int bed_run_cases(const struct test_case *cases, unsigned int n,
-		  bool (*passes)(void (*run)(void)));
+int bed_run_cases(const struct test_case *cases, unsigned int n, bool (*passes)(void (*run)(void)));
 
 /* Files below the root, by path: "/etc/ublkd/devices/a.conf" */
 void bed_put(const char *path, const char *text);

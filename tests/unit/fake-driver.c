@@ -60,7 +60,7 @@ static int add_dev(struct ublksrv_ctrl_dev_info *info)
 	if (driver.devs[id].exists)
 		return -EEXIST;
 	if (info->nr_hw_queues > driver.max_queues)
-		info->nr_hw_queues = (uint16_t)driver.max_queues;
+		info->nr_hw_queues = (uint16_t) driver.max_queues;
 	info->dev_id = id;
 	info->flags |= UBLK_F_CMD_IOCTL_ENCODE;
 	driver.devs[id] = (struct fake_dev){.exists = true, .info = *info, .char_fd = -1};
@@ -72,7 +72,7 @@ static int add_dev(struct ublksrv_ctrl_dev_info *info)
 
 static int start_dev(struct fake_dev *d, uint64_t pid)
 {
-	if (pid != (uint64_t)getpid())
+	if (pid != (uint64_t) getpid())
 		return -EINVAL;
 	if (!d->params_set)
 		return -EINVAL;
@@ -120,7 +120,7 @@ static int get_params(const struct fake_dev *d, struct ublk_params *p)
 
 static int command(struct ublksrv_ctrl_cmd *c, uint32_t op)
 {
-	uint8_t *payload = (uint8_t *)(uintptr_t)c->addr + c->dev_path_len;
+	uint8_t *payload = (uint8_t *) (uintptr_t) c->addr + c->dev_path_len;
 	struct fake_dev *d = dev_of(c->dev_id);
 
 	if (op == UBLK_U_CMD_GET_FEATURES) {
@@ -128,7 +128,7 @@ static int command(struct ublksrv_ctrl_cmd *c, uint32_t op)
 		return 0;
 	}
 	if (op == UBLK_U_CMD_ADD_DEV)
-		return add_dev((struct ublksrv_ctrl_dev_info *)(void *)payload);
+		return add_dev((struct ublksrv_ctrl_dev_info *) (void *) payload);
 	if (!d)
 		return -ENODEV;
 	switch (op) {
@@ -139,7 +139,7 @@ static int command(struct ublksrv_ctrl_cmd *c, uint32_t op)
 		d->params_set = true;
 		return 0;
 	case UBLK_U_CMD_GET_PARAMS:
-		return get_params(d, (struct ublk_params *)(void *)payload);
+		return get_params(d, (struct ublk_params *) (void *) payload);
 	case UBLK_U_CMD_GET_QUEUE_AFFINITY:
 		if (c->data[0] >= d->info.nr_hw_queues)
 			return -EINVAL;
@@ -220,8 +220,8 @@ static void retry(struct fake_op *op)
 	if (op->sqe.opcode == IORING_OP_FSYNC) {
 		for (unsigned int i = 0; i < SYNCS_MAX; i++)
 			if (syncs[i].fd == op->sqe.fd && syncs[i].id >= 0 &&
-			    (!dev_of((uint32_t)syncs[i].id) ||
-			     dev_of((uint32_t)syncs[i].id)->ublk->n_busy))
+			    (!dev_of((uint32_t) syncs[i].id) ||
+			     dev_of((uint32_t) syncs[i].id)->ublk->n_busy))
 				return;
 		return fake_answer(op, 0);
 	}
@@ -273,7 +273,7 @@ static bool on_cancel(struct fake_op *op)
 
 static int sync_open(const struct fake_op *op)
 {
-	const char *path = (const char *)(uintptr_t)op->sqe.addr;
+	const char *path = (const char *) (uintptr_t) op->sqe.addr;
 	struct fake_dev *d;
 	unsigned int id;
 
@@ -291,7 +291,7 @@ static int sync_open(const struct fake_op *op)
 		if (syncs[i].fd)
 			continue;
 		syncs[i].fd = memfd_create("ublkb", MFD_CLOEXEC);
-		syncs[i].id = (int)id;
+		syncs[i].id = (int) id;
 		return syncs[i].fd;
 	}
 	fake_broken("too many syncs");
@@ -365,6 +365,10 @@ int __wrap_open64(const char *path, int flags, ...)
 	va_start(ap, flags);
 	mode = va_arg(ap, int);
 	va_end(ap);
+	if (bed_may_fail && bed_may_fail("open")) {
+		errno = EMFILE;
+		return -1;
+	}
 	if (sscanf(path, "/dev/ublkc%u", &id) == 1)
 		return open_char(id);
 	return __real_open64(path, flags, mode);
@@ -387,6 +391,10 @@ static _Thread_local unsigned int class_at;
 
 DIR *__wrap_opendir(const char *path)
 {
+	if (bed_may_fail && bed_may_fail("opendir")) {
+		errno = EMFILE;
+		return NULL;
+	}
 	if (strcmp(path, "/sys/class/ublk-char") != 0)
 		return __real_opendir(path);
 	class_at = 0;
@@ -403,7 +411,7 @@ static struct dirent *class_next(void)
 		class_dir = NULL;
 		return NULL;
 	}
-	(void)snprintf(e.d_name, sizeof(e.d_name), "ublkc%u", class_at++);
+	(void) snprintf(e.d_name, sizeof(e.d_name), "ublkc%u", class_at++);
 	return &e;
 }
 
@@ -446,7 +454,7 @@ static void *guard_body(void *arg)
 {
 	fake_is_guard = true;
 	fake_inside++; /* what it allocates is not the daemon's */
-	(void)guard_main(guard_sock, 0);
+	(void) guard_main(guard_sock, 0);
 	return NULL;
 }
 
@@ -464,8 +472,8 @@ void driver_guard_join(void)
 {
 	if (!guard_runs)
 		return;
-	(void)pthread_join(guard_thread, NULL);
-	(void)close(guard_sock);
+	(void) pthread_join(guard_thread, NULL);
+	(void) close(guard_sock);
 	guard_runs = false;
 }
 

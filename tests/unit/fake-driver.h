@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * fake-driver - the control side of ublk_drv: devices that are added, started, stopped and deleted
- * by the commands the guard issues on its (fake) ring. The guard is the real one, on a thread of the
- * test. /dev/ublkcN is opened here too, and /sys/class/ublk-char listed.
+ * by the commands the guard issues on its (fake) ring. The guard is the real one, on a thread of
+ * the test. /dev/ublkcN is opened here too, and /sys/class/ublk-char listed.
  *
  * It insists on what a real driver punishes: no DEL_DEV of a live device, no second START_DEV, no
  * DEL_DEV while the char device is open.
@@ -24,19 +24,19 @@ struct fake_dev {
 	struct ublksrv_ctrl_dev_info info;
 	struct ublk_params params;
 	struct fake_ublk *ublk;
-	unsigned int openers; /* TRY_STOP_DEV: EBUSY */
-	bool claimed;         /* SYNC exclusive: EBUSY (mounted) */
-	int char_fd;          /* last one handed out */
+	unsigned int openers;	/* TRY_STOP_DEV: EBUSY */
+	bool claimed;		/* SYNC exclusive: EBUSY (mounted) */
+	int char_fd;		/* last one handed out */
 	unsigned int char_busy; /* so many opens fail */
 	int char_error;
 };
 
 /* What one command does instead of what it is asked. */
 struct fake_fault {
-	uint32_t op;        /* UBLK_U_CMD_*, GUARD_OP_SYNC; 0: no fault */
-	int res;            /* answer with this ... */
-	bool silent;        /* ... or do not answer (and do nothing), but to a cancel */
-	bool late;          /* ... or do it, and answer when driver_release() is called */
+	uint32_t op;	    /* UBLK_U_CMD_*, GUARD_OP_SYNC; 0: no fault */
+	int res;	    /* answer with this ... */
+	bool silent;	    /* ... or do not answer (and do nothing), but to a cancel */
+	bool late;	    /* ... or do it, and answer when driver_release() is called */
 	unsigned int times; /* that often; 0: always */
 };
 
@@ -45,9 +45,9 @@ struct fake_driver {
 	unsigned int max_queues;
 	struct fake_dev devs[DRIVER_DEVS];
 	struct fake_fault fault;
-	bool fsync_waits; /* SYNC takes until no request is under way */
-	int char_error;   /* every open of a char device */
-	unsigned int char_busy; /* the next so many opens fail with EBUSY */
+	bool fsync_waits;	   /* SYNC takes until no request is under way */
+	int char_error;		   /* every open of a char device */
+	unsigned int char_busy;	   /* the next so many opens fail with EBUSY */
 	unsigned int n_cmds[0x20]; /* by number */
 	unsigned int n_syncs, n_cancelled, n_added;
 	/* of the devices' own rings; NULL: do it */
@@ -57,6 +57,9 @@ struct fake_driver {
 extern struct fake_driver driver;
 /* This thread is the guard. */
 extern _Thread_local bool fake_is_guard;
+
+/* One of the calls taken over here is made, and may fail; only test-fail-nth has it. */
+bool bed_may_fail(const char *call) __attribute__((weak));
 
 /* Begin with no devices. */
 void driver_reset(void);

@@ -60,31 +60,31 @@ void fake_broken(const char *fmt, ...)
 {
 	va_list ap;
 
-	(void)fprintf(stderr, "\n*** the fake kernel: ");
+	(void) fprintf(stderr, "\n*** the fake kernel: ");
 	va_start(ap, fmt);
-	(void)vfprintf(stderr, fmt, ap);
+	(void) vfprintf(stderr, fmt, ap);
 	va_end(ap);
-	(void)fprintf(stderr, "\n");
-	(void)fflush(stdout);
+	(void) fprintf(stderr, "\n");
+	(void) fflush(stdout);
 	abort();
 }
 
 uint32_t fake_random(uint64_t *state)
 {
 	*state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-	return (uint32_t)(*state >> 33);
+	return (uint32_t) (*state >> 33);
 }
 
 void fake_lock(void)
 {
-	(void)pthread_mutex_lock(&lock);
+	(void) pthread_mutex_lock(&lock);
 	fake_inside++;
 }
 
 void fake_unlock(void)
 {
 	fake_inside--;
-	(void)pthread_mutex_unlock(&lock);
+	(void) pthread_mutex_unlock(&lock);
 }
 
 static void *must(void *p)
@@ -101,7 +101,7 @@ static int may_fail(const char *call)
 
 void fake_changed(void)
 {
-	(void)pthread_cond_broadcast(&changed);
+	(void) pthread_cond_broadcast(&changed);
 	if (fake.on_change)
 		fake.on_change();
 }
@@ -111,7 +111,7 @@ bool fake_wait_for(bool (*condition)(void *arg), void *arg)
 	struct timespec until;
 	bool ok;
 
-	(void)clock_gettime(CLOCK_REALTIME, &until);
+	(void) clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += HANG_SEC / 2;
 	fake_lock();
 	while (!(ok = condition(arg)))
@@ -131,11 +131,10 @@ static void post(struct fake_ring *r, uint64_t user_data, int res)
 
 	if (tail - __atomic_load_n(&r->cq_khead, __ATOMIC_ACQUIRE) >= r->cq_entries)
 		fake_broken("the completion queue (%u) overflows", r->cq_entries);
-	r->cqes[tail & r->cq_mask] =
-		(struct io_uring_cqe){.user_data = user_data, .res = res};
+	r->cqes[tail & r->cq_mask] = (struct io_uring_cqe){.user_data = user_data, .res = res};
 	__atomic_store_n(&r->cq_ktail, tail + 1, __ATOMIC_RELEASE);
 	if (r->sleeps)
-		(void)!write(r->wake, &one, sizeof(one));
+		(void) !write(r->wake, &one, sizeof(one));
 }
 
 void fake_answer(struct fake_op *op, int res)
@@ -163,13 +162,13 @@ struct fake_ublk *fake_ublk_new(unsigned int n_queues, unsigned int depth, uint3
 	u->n_queues = n_queues;
 	u->depth = depth;
 	u->max_io_bytes = max_io_bytes;
-	u->tags = must(calloc((size_t)n_queues * depth, sizeof(*u->tags)));
+	u->tags = must(calloc((size_t) n_queues * depth, sizeof(*u->tags)));
 	u->memfd = memfd_create("ublkc", MFD_CLOEXEC);
-	if (u->memfd < 0 || ftruncate(u->memfd, (off_t)n_queues * STRIDE) < 0 ||
+	if (u->memfd < 0 || ftruncate(u->memfd, (off_t) n_queues * STRIDE) < 0 ||
 	    fstat(u->memfd, &st) < 0)
 		fake_broken("no memfd: %m");
 	u->ino = st.st_ino;
-	u->descs = mmap(NULL, (size_t)n_queues * STRIDE, PROT_READ | PROT_WRITE, MAP_SHARED,
+	u->descs = mmap(NULL, (size_t) n_queues * STRIDE, PROT_READ | PROT_WRITE, MAP_SHARED,
 			u->memfd, 0);
 	if (u->descs == MAP_FAILED)
 		fake_broken("no mapping: %m");
@@ -190,8 +189,8 @@ struct fake_ublk *fake_ublk_free(struct fake_ublk *u)
 	for (unsigned int i = 0; i < RINGS_MAX; i++)
 		if (devices[i] == u)
 			devices[i] = NULL;
-	(void)munmap(u->descs, (size_t)u->n_queues * STRIDE);
-	(void)close(u->memfd);
+	(void) munmap(u->descs, (size_t) u->n_queues * STRIDE);
+	(void) close(u->memfd);
 	free(u->tags);
 	free(u);
 	fake_unlock();
@@ -215,23 +214,22 @@ struct fake_tag *fake_tag_of(struct fake_ublk *u, unsigned int q, unsigned int t
 
 static size_t request_bytes(const struct fake_request *r)
 {
-	return (size_t)r->n_sectors << 9;
+	return (size_t) r->n_sectors << 9;
 }
 
 void fake_send(struct fake_ublk *u, unsigned int q, unsigned int tag, struct fake_request *r)
 {
 	struct fake_tag *t = fake_tag_of(u, q, tag);
-	struct ublksrv_io_desc d = {.op_flags = r->op_flags,
-				    .nr_sectors = r->n_sectors,
-				    .start_sector = r->sector};
+	struct ublksrv_io_desc d = {
+		.op_flags = r->op_flags, .nr_sectors = r->n_sectors, .start_sector = r->sector};
 
 	fake_lock();
 	if (t->state != TAG_PARKED)
 		fake_broken("tag %u.%u is not parked", q, tag);
 	d.addr = r->buffer = t->addr;
-	memcpy(u->descs + (size_t)q * STRIDE + tag * sizeof(d), &d, sizeof(d));
+	memcpy(u->descs + (size_t) q * STRIDE + tag * sizeof(d), &d, sizeof(d));
 	if ((r->op_flags & 0xff) == UBLK_IO_OP_WRITE && request_bytes(r) <= u->max_io_bytes)
-		memcpy((void *)(uintptr_t)t->addr, r->data, request_bytes(r));
+		memcpy((void *) (uintptr_t) t->addr, r->data, request_bytes(r));
 	t->state = TAG_BUSY;
 	t->request = r;
 	r->deliveries++;
@@ -258,7 +256,7 @@ bool fake_send_any(struct fake_ublk *u, unsigned int q, struct fake_request *r)
 
 static bool request_done(void *arg)
 {
-	return ((struct fake_request *)arg)->done;
+	return ((struct fake_request *) arg)->done;
 }
 
 bool fake_wait(struct fake_request *r)
@@ -318,14 +316,14 @@ static void request_commit(struct fake_ublk *u, struct fake_tag *t, int result)
 
 	r->commits++;
 	u->commits++;
-	if (result > 0 && (size_t)result != request_bytes(r))
+	if (result > 0 && (size_t) result != request_bytes(r))
 		fake_broken("a result of %d for a request of %zu bytes", result, request_bytes(r));
 	if (transfers && result == 0 && r->n_sectors)
 		fake_broken("a transfer of nothing");
 	if (!transfers && result > 0)
 		fake_broken("bytes for a request without data");
 	if ((r->op_flags & 0xff) == UBLK_IO_OP_READ && result > 0)
-		memcpy(r->data, (void *)(uintptr_t)t->addr, (size_t)result);
+		memcpy(r->data, (void *) (uintptr_t) t->addr, (size_t) result);
 	request_end(u, t, result);
 }
 
@@ -335,7 +333,7 @@ static void io_command(struct fake_ring *r, const struct io_uring_sqe *sqe)
 	struct ublksrv_io_cmd cmd;
 	struct fake_tag *t;
 
-	memcpy(&cmd, (const char *)sqe + UBLK_ABI_SQE_CMD_OFFSET, sizeof(cmd));
+	memcpy(&cmd, (const char *) sqe + UBLK_ABI_SQE_CMD_OFFSET, sizeof(cmd));
 	if (cmd.q_id >= u->n_queues || cmd.tag >= u->depth)
 		fake_broken("no such tag: %u.%u", cmd.q_id, cmd.tag);
 	t = fake_tag_of(u, cmd.q_id, cmd.tag);
@@ -344,7 +342,7 @@ static void io_command(struct fake_ring *r, const struct io_uring_sqe *sqe)
 	if (op_in(r, cmd.addr, u->max_io_bytes))
 		fake_broken("tag %u.%u gives away a buffer that operation %llu still uses",
 			    cmd.q_id, cmd.tag,
-			    (unsigned long long)op_in(r, cmd.addr, u->max_io_bytes)->seq);
+			    (unsigned long long) op_in(r, cmd.addr, u->max_io_bytes)->seq);
 
 	if (sqe->cmd_op == UBLK_U_IO_FETCH_REQ) {
 		if (u->refuse_fetch && u->refuse_queue == cmd.q_id)
@@ -395,26 +393,26 @@ static void ublk_lost(struct fake_ring *r)
 
 static int sys_result(ssize_t n)
 {
-	return n < 0 ? -errno : (int)n;
+	return n < 0 ? -errno : (int) n;
 }
 
 static int op_perform(struct fake_op *op)
 {
 	const struct io_uring_sqe *s = &op->sqe;
-	struct iovec v = {.iov_base = (void *)(uintptr_t)s->addr, .iov_len = s->len};
+	struct iovec v = {.iov_base = (void *) (uintptr_t) s->addr, .iov_len = s->len};
 
 	if (op->most && op->most < v.iov_len)
 		v.iov_len = op->most;
 	switch (s->opcode) {
 	case IORING_OP_READ:
-		return sys_result(preadv2(op->fd, &v, 1, (off_t)s->off, 0));
+		return sys_result(preadv2(op->fd, &v, 1, (off_t) s->off, 0));
 	case IORING_OP_WRITE:
 		/* Not even RWF_DSYNC: how slow the disk of the build machine is does not count. */
-		return sys_result(pwritev2(op->fd, &v, 1, (off_t)s->off, 0));
+		return sys_result(pwritev2(op->fd, &v, 1, (off_t) s->off, 0));
 	case IORING_OP_FSYNC:
 		return 0;
 	case IORING_OP_FALLOCATE:
-		return sys_result(fallocate(op->fd, (int)s->len, (off_t)s->off, (off_t)s->addr));
+		return sys_result(fallocate(op->fd, (int) s->len, (off_t) s->off, (off_t) s->addr));
 	case IORING_OP_CLOSE:
 		return sys_result(close(s->fd));
 	case IORING_OP_NOP:
@@ -481,12 +479,12 @@ static struct fake_op *op_new(struct fake_ring *r, const struct io_uring_sqe *sq
 	op->ring = r;
 	op->sqe = *sqe;
 	if (r->shift)
-		memcpy(op->cmd, (const char *)sqe + UBLK_ABI_SQE_CMD_OFFSET, sizeof(op->cmd));
+		memcpy(op->cmd, (const char *) sqe + UBLK_ABI_SQE_CMD_OFFSET, sizeof(op->cmd));
 	op->seq = ++next_seq;
 	op->in_use = true;
 	op->fd = sqe->fd;
 	if (sqe->flags & IOSQE_FIXED_FILE) {
-		if ((unsigned int)sqe->fd >= r->n_files)
+		if ((unsigned int) sqe->fd >= r->n_files)
 			fake_broken("no registered file %d", sqe->fd);
 		op->fd = r->files[sqe->fd];
 	}
@@ -545,8 +543,7 @@ static int submit(struct fake_ring *r)
 	int n = 0;
 
 	while (sq->sqe_head != sq->sqe_tail) {
-		const struct io_uring_sqe *sqe =
-			&r->sqes[(sq->sqe_head & r->sq_mask) << r->shift];
+		const struct io_uring_sqe *sqe = &r->sqes[(sq->sqe_head & r->sq_mask) << r->shift];
 
 		switch (sqe->opcode) {
 		case IORING_OP_POLL_ADD:
@@ -623,7 +620,7 @@ int __wrap_io_uring_queue_init_params(unsigned int entries, struct io_uring *rin
 	r->sq_mask = r->sq_entries - 1;
 	r->cq_entries = round_up(p->flags & IORING_SETUP_CQSIZE ? p->cq_entries : entries * 2);
 	r->cq_mask = r->cq_entries - 1;
-	r->sqes = must(calloc((size_t)r->sq_entries << r->shift, sizeof(*r->sqes)));
+	r->sqes = must(calloc((size_t) r->sq_entries << r->shift, sizeof(*r->sqes)));
 	r->cqes = must(calloc(r->cq_entries, sizeof(*r->cqes)));
 	r->n_ops = r->cq_entries;
 	r->ops = must(calloc(r->n_ops, sizeof(*r->ops)));
@@ -746,7 +743,7 @@ int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait)
 		fake_unlock();
 		if (poll(pfd, n_pfd, HANG_SEC * 1000) == 0)
 			fake_broken("a ring has waited for %d s", HANG_SEC);
-		(void)!read(r->wake, &ticks, sizeof(ticks));
+		(void) !read(r->wake, &ticks, sizeof(ticks));
 		fake_lock();
 		r->sleeps = false;
 	}
@@ -761,8 +758,8 @@ static void ring_close(struct fake_ring *r)
 	for (unsigned int i = 0; i < r->n_ops; i++)
 		fake.dropped += r->ops[i].in_use;
 	for (unsigned int i = 0; i < r->n_files; i++)
-		(void)close(r->files[i]);
-	(void)close(r->wake);
+		(void) close(r->files[i]);
+	(void) close(r->wake);
 	free(r->sqes);
 	free(r->cqes);
 	free(r->ops);

@@ -55,7 +55,7 @@ struct fake_ublk {
 	uint8_t *descs;
 	struct fake_tag *tags;
 	unsigned int n_parked, n_busy, n_ended;
-	bool ended;       /* the disk is gone: tags end as they come */
+	bool ended;	  /* the disk is gone: tags end as they come */
 	int refuse_fetch; /* -errno: every FETCH of queue refuse_queue */
 	unsigned int refuse_queue;
 	uint64_t deliveries, commits, aborts;
@@ -84,8 +84,8 @@ struct fake_op {
 	struct io_uring_sqe sqe;
 	uint8_t cmd[80]; /* of a 128-byte SQE */
 	uint64_t seq;
-	int fd;  /* what it works on, its registered file resolved */
-	int res; /* FAKE_ANSWER */
+	int fd;	       /* what it works on, its registered file resolved */
+	int res;       /* FAKE_ANSWER */
 	uint32_t most; /* FAKE_DO of a READ or WRITE: at most so many bytes; 0: all */
 	bool in_use;
 };
@@ -114,17 +114,18 @@ struct fake {
 	void (*on_change)(void);
 	/* a ring has nothing to do; true: now it may have. NULL: it sleeps */
 	bool (*idle)(void);
-	/* calls that may fail: "init", "register-files", "submit", "ring-fd"; Return: 0 or -errno */
+	/* calls that may fail: "init", "register-files", "submit", "ring-fd"; Return: 0 or -errno
+	 */
 	int (*fail)(const char *call);
 	/* what ring_init() asked for last */
 	struct io_uring_params params;
 	unsigned int files_registered;
 
-	uint64_t n_ops;                 /* operations submitted */
+	uint64_t n_ops; /* operations submitted */
 	uint64_t n_opcode[IORING_OP_LAST];
-	struct io_uring_sqe last;       /* the last of them */
-	unsigned int n_rings;           /* open ones */
-	unsigned int dropped;           /* held operations their ring's end took along */
+	struct io_uring_sqe last; /* the last of them */
+	unsigned int n_rings;	  /* open ones */
+	unsigned int dropped;	  /* held operations their ring's end took along */
 };
 
 extern struct fake fake;

@@ -81,8 +81,7 @@ static void ranges_that_overlap(void)
 	for (unsigned int i = 0; i < 5; i++) {
 		CHECK_EQ(claim(1, bad[i][0], bad[i][1], true), -EBUSY);
 		CHECK_EQ(devices[1].failure.kind, FAILURE_BACKING_IN_USE);
-		CHECK_CONTAINS(devices[1].failure.text,
-			       "already served read-write by device 'a'");
+		CHECK_CONTAINS(devices[1].failure.text, "already served read-write by device 'a'");
 	}
 }
 
@@ -120,11 +119,11 @@ static void another_name_of_the_file(void)
 	int r;
 
 	begin();
-	(void)snprintf(other, sizeof(other), "%s.link", path);
+	(void) snprintf(other, sizeof(other), "%s.link", path);
 	CHECK_EQ(link(path, other), 0);
 	CHECK_EQ(claim(0, 0, 4 * KB, true), 0);
 	r = claim_at(&devices[1], other, 0, 4 * KB, true);
-	(void)unlink(other);
+	(void) unlink(other);
 	CHECK_EQ(r, -EBUSY);
 	CHECK_CONTAINS(devices[1].failure.text, ".link' is already served");
 }
@@ -142,32 +141,32 @@ static void lock_elsewhere(short type, off_t off, off_t len)
 
 	CHECK_EQ(pipe(child_pipe), 0);
 	CHECK_EQ(pipe(ready), 0);
-	(void)fflush(stdout);
+	(void) fflush(stdout);
 	child = fork();
 	if (child == 0) {
 		struct flock fl = {
 			.l_type = type, .l_whence = SEEK_SET, .l_start = off, .l_len = len};
 		int fd = open(path, O_RDWR | O_CLOEXEC);
 
-		(void)close(child_pipe[1]);
+		(void) close(child_pipe[1]);
 		if (fcntl(fd, F_OFD_SETLK, &fl) < 0)
 			_exit(1);
-		(void)!write(ready[1], "x", 1);
-		(void)!read(child_pipe[0], &c, 1);
+		(void) !write(ready[1], "x", 1);
+		(void) !read(child_pipe[0], &c, 1);
 		_exit(0);
 	}
-	(void)close(child_pipe[0]);
-	(void)close(ready[1]);
+	(void) close(child_pipe[0]);
+	(void) close(ready[1]);
 	CHECK_EQ(read(ready[0], &c, 1), 1);
-	(void)close(ready[0]);
+	(void) close(ready[0]);
 }
 
 static void unlock_elsewhere(void)
 {
 	if (child <= 0)
 		return;
-	(void)close(child_pipe[1]);
-	(void)waitpid(child, NULL, 0);
+	(void) close(child_pipe[1]);
+	(void) waitpid(child, NULL, 0);
 	child = 0;
 }
 
@@ -216,7 +215,7 @@ static void other_processes_are_kept_out(void)
 
 	begin();
 	CHECK_EQ(claim(0, 4 * KB, 4 * KB, true), 0);
-	(void)fflush(stdout);
+	(void) fflush(stdout);
 	child = fork();
 	if (child == 0) {
 		struct flock fl = {.l_type = F_RDLCK, .l_start = 4 * KB, .l_len = 1};
@@ -240,11 +239,11 @@ static void *claim_and_release(void *arg)
 		int fd = open(path, O_RDWR | O_CLOEXEC);
 
 		dev_init(d, d->name);
-		(void)ub_dev_file(d, fd);
+		(void) ub_dev_file(d, fd);
 		got += ub_dev_claim(d, fd, path, 0, 4 * KB, i & 1) == 0;
 		dev_release(d);
 	}
-	return (void *)got;
+	return (void *) got;
 }
 
 static void many_threads(void)
@@ -257,7 +256,7 @@ static void many_threads(void)
 		CHECK_EQ(pthread_create(&t[i], NULL, claim_and_release, &devices[i]), 0);
 	for (int i = 0; i < 4; i++) {
 		CHECK_EQ(pthread_join(t[i], &got), 0);
-		CHECK((unsigned long)got > 0);
+		CHECK((unsigned long) got > 0);
 	}
 	CHECK_EQ(claim(0, 0, 64 * KB, true), 0); /* nothing is left in it */
 }
@@ -289,9 +288,9 @@ int main(void)
 
 	if (fd < 0 || ftruncate(fd, 64 * KB) < 0)
 		return 1;
-	(void)close(fd);
+	(void) close(fd);
 	r = test_run(cases, sizeof(cases) / sizeof(cases[0]));
 	end();
-	(void)unlink(path);
+	(void) unlink(path);
 	return r;
 }

@@ -20,7 +20,7 @@ static const char *in_tree(const char *folder, const char *name)
 	static char path[4200];
 	const char *top = getenv("UBLKD_SOURCE_DIR");
 
-	(void)snprintf(path, sizeof(path), "%s/%s/%s", top ? top : ".", folder, name);
+	(void) snprintf(path, sizeof(path), "%s/%s/%s", top ? top : ".", folder, name);
 	return path;
 }
 
@@ -50,18 +50,18 @@ static char *check_file(const char *path)
 	int r;
 
 	CHECK(f);
-	r = config_check_file(path, &problems);
+	r = config_check_file(path, NULL, &problems);
 	CHECK_EQ(r, problems.n_fatal ? -EINVAL : 0);
 	for (size_t i = 0; i < problems.n; i++) {
 		_cleanup_free_ char *line = problems_format(&problems.v[i]);
 
 		CHECK(line);
 		CHECK(strncmp(line, path, strlen(path)) == 0);
-		(void)fprintf(f, "%s%s%s\n",
-			      problems.v[i].fatal ? "" : "warning: ", path_name(path),
-			      line + strlen(path));
+		(void) fprintf(f, "%s%s%s\n",
+			       problems.v[i].fatal ? "" : "warning: ", path_name(path),
+			       line + strlen(path));
 	}
-	(void)fclose(f);
+	(void) fclose(f);
 	problems_release(&problems);
 	return text;
 }
@@ -82,7 +82,7 @@ static void for_each_conf(const char *folder, void (*check)(const char *path))
 		check(in_tree(folder, e->d_name));
 		n++;
 	}
-	(void)closedir(dir);
+	(void) closedir(dir);
 	CHECK(n > 0);
 }
 
@@ -102,7 +102,7 @@ static void check_golden(const char *path)
 {
 	_cleanup_free_ char *said = check_file(path), *golden = NULL, *expected = NULL;
 
-	CHECK(asprintf(&golden, "%.*s.err", (int)(strlen(path) - strlen(".conf")), path) > 0);
+	CHECK(asprintf(&golden, "%.*s.err", (int) (strlen(path) - strlen(".conf")), path) > 0);
 	if (getenv("UPDATE_GOLDEN")) {
 		_cleanup_fclose_ FILE *f = fopen(golden, "we");
 
@@ -169,7 +169,7 @@ static void check_sample(const char *sample, const struct ub_opt *opts,
 	FILE *f;
 
 	CHECK(mkdtemp(folder));
-	(void)snprintf(path, sizeof(path), "%s/%s", folder, sample);
+	(void) snprintf(path, sizeof(path), "%s/%s", folder, sample);
 	f = fopen(path, "we");
 	CHECK(f && fputs(text, f) >= 0 && fclose(f) == 0);
 	said = check_file(path);
@@ -195,7 +195,7 @@ static void target_samples_show_every_option(void)
 	char sample[64];
 
 	for (unsigned int i = 0; (t = registry_at(i)); i++) {
-		(void)snprintf(sample, sizeof(sample), "%s.conf", t->name);
+		(void) snprintf(sample, sizeof(sample), "%s.conf", t->name);
 		check_sample(sample, device_options, t);
 	}
 }

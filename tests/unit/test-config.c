@@ -26,7 +26,7 @@ static const char *in_root(const char *name)
 {
 	static char path[300];
 
-	(void)snprintf(path, sizeof(path), "%s%s", root, name);
+	(void) snprintf(path, sizeof(path), "%s%s", root, name);
 	return path;
 }
 
@@ -47,10 +47,10 @@ static void make_folders(const char *name)
 {
 	char path[300];
 
-	(void)snprintf(path, sizeof(path), "%s%s", root, name);
+	(void) snprintf(path, sizeof(path), "%s%s", root, name);
 	for (char *s = path + strlen(root) + 1; (s = strchr(s, '/')); s++) {
 		*s = '\0';
-		(void)mkdir(path, 0755);
+		(void) mkdir(path, 0755);
 		*s = '/';
 	}
 }
@@ -83,7 +83,7 @@ static const char *said(void)
 		_cleanup_free_ char *text = problems_format(p);
 
 		CHECK(text);
-		used += (size_t)snprintf(
+		used += (size_t) snprintf(
 			buf + used, sizeof(buf) - used, "%s%s\n",
 			p->fatal ? "" : "warning: ", text + (p->file ? strlen(root) : 0));
 	}
@@ -149,8 +149,8 @@ static void first_root_has_the_main_file(void)
 
 	begin();
 	for (unsigned int i = 0; i < 4; i++) {
-		(void)snprintf(name, sizeof(name), "%sublkd.conf", roots[i]);
-		(void)snprintf(text, sizeof(text), "[Manager]\nMaxDevices=%u\n", i + 1);
+		(void) snprintf(name, sizeof(name), "%sublkd.conf", roots[i]);
+		(void) snprintf(text, sizeof(text), "[Manager]\nMaxDevices=%u\n", i + 1);
 		put(name, text);
 		CHECK_EQ(check_daemon().max_devices, i + 1);
 	}
@@ -208,7 +208,7 @@ static void only_conf_files_count(void)
 
 	begin();
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		(void)snprintf(name, sizeof(name), ETC "ublkd.conf.d/%s", names[i]);
+		(void) snprintf(name, sizeof(name), ETC "ublkd.conf.d/%s", names[i]);
 		put(name, "[Manager]\nMaxDevices=7\n");
 	}
 	CHECK_EQ(check_daemon().max_devices, 64);
@@ -384,7 +384,7 @@ static void names_are_listed_and_sorted(void)
 	CHECK_EQ(config_device_names(&paths, &names, &problems), 0);
 	CHECK(asprintf(&joined, "%s %s %s %s", names[0], names[1], names[2],
 		       names[3] ? names[3] : "end") > 0);
-	(void)strv_free(names);
+	(void) strv_free(names);
 	CHECK_STR(joined, "a a-b b end");
 	CHECK_EQ(problems.n_fatal, 0);
 	CHECK_CONTAINS(said(),

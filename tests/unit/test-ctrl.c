@@ -62,7 +62,7 @@ static void end(void)
 {
 	ctrl = ctrl_free(ctrl);
 	if (guard >= 0)
-		(void)close(guard);
+		(void) close(guard);
 	guard = -1;
 	memset(commands, 0, sizeof(commands));
 	n_done = 0;
@@ -97,7 +97,7 @@ static struct guard_request *request(void)
 	struct pollfd p = {.fd = guard, .events = POLLIN};
 
 	CHECK_EQ(poll(&p, 1, 5000), 1);
-	CHECK(recv(guard, &q, sizeof(q), MSG_DONTWAIT) >= (ssize_t)GUARD_REQUEST_SIZE(0));
+	CHECK(recv(guard, &q, sizeof(q), MSG_DONTWAIT) >= (ssize_t) GUARD_REQUEST_SIZE(0));
 	return &q;
 }
 
@@ -108,7 +108,7 @@ static bool no_request(void)
 	return poll(&p, 1, 0) == 0;
 }
 
-static void reply(const struct guard_request *q, int res, const void *payload, uint16_t len)
+static bool try_reply(const struct guard_request *q, int res, const void *payload, uint16_t len)
 {
 	struct guard_reply r = {.id = q->id,
 				.op = q->op,
@@ -120,7 +120,13 @@ static void reply(const struct guard_request *q, int res, const void *payload, u
 	memcpy(r.payload, q->payload, q->len);
 	if (payload)
 		memcpy(r.payload + q->path_len, payload, len);
-	CHECK_EQ(send(guard, &r, GUARD_REPLY_SIZE(r.len), 0), GUARD_REPLY_SIZE(r.len));
+	return send(guard, &r, GUARD_REPLY_SIZE(r.len), MSG_NOSIGNAL) ==
+	       (ssize_t) GUARD_REPLY_SIZE(r.len);
+}
+
+static void reply(const struct guard_request *q, int res, const void *payload, uint16_t len)
+{
+	CHECK(try_reply(q, res, payload, len));
 }
 
 static void check_done(unsigned int i, int res)
@@ -193,7 +199,7 @@ static void parameters(void)
 	ISSUE(ctrl_get_params(ctrl, cmd(1), 7, 0));
 	q = request();
 	CHECK_EQ(q->op, UBLK_U_CMD_GET_PARAMS);
-	CHECK_EQ(((struct ublk_params *)(void *)q->payload)->len, sizeof(p));
+	CHECK_EQ(((struct ublk_params *) (void *) q->payload)->len, sizeof(p));
 	p.types = 5;
 	reply(q, 0, &p, sizeof(p));
 	dispatch_until(2);
@@ -250,14 +256,14 @@ static void answers_in_another_order(void)
 
 	begin();
 	for (unsigned int i = 0; i < 3; i++)
-		ISSUE(ctrl_del_dev(ctrl, cmd(i), (int)i, 0));
+		ISSUE(ctrl_del_dev(ctrl, cmd(i), (int) i, 0));
 	for (unsigned int i = 0; i < 3; i++)
 		q[i] = *request();
 	for (unsigned int i = 3; i-- > 0;)
-		reply(&q[i], (int)i, NULL, 0);
+		reply(&q[i], (int) i, NULL, 0);
 	dispatch_until(3);
 	for (unsigned int i = 0; i < 3; i++)
-		check_done(i, (int)i);
+		check_done(i, (int) i);
 }
 
 static void info_by_the_older_form(void)
@@ -269,7 +275,7 @@ static void info_by_the_older_form(void)
 	ISSUE(ctrl_get_dev_info(ctrl, cmd(0), 4, 0));
 	q = request();
 	CHECK_EQ(q->op, UBLK_U_CMD_GET_DEV_INFO2);
-	CHECK_STR((char *)q->payload, "/dev/ublkc4");
+	CHECK_STR((char *) q->payload, "/dev/ublkc4");
 	CHECK_EQ(q->path_len, 12);
 	CHECK_EQ(q->len, 12 + sizeof(info));
 	reply(q, 0, &info, sizeof(info));
@@ -308,7 +314,7 @@ static void deadline(void)
 	ISSUE(ctrl_start_dev(ctrl, cmd(0), 1, 1, 20000));
 	ISSUE(ctrl_stop_dev(ctrl, cmd(1), 1, false, 0)); /* for ever */
 	first = *request();
-	(void)request();
+	(void) request();
 	dispatch_until(1);
 	check_done(0, -ETIMEDOUT);
 	q = request();
@@ -366,7 +372,7 @@ static void late_refusal_is_nothing(void)
 	ISSUE(ctrl_add_dev(ctrl, cmd(0), 10000));
 	first = *request();
 	dispatch_until(1);
-	(void)request();
+	(void) request();
 	reply(&first, -EINTR, NULL, 0);
 	ctrl_dispatch(ctrl);
 	CHECK(no_request());
@@ -382,9 +388,9 @@ static void more_than_the_socket_takes(void)
 	begin();
 	CHECK_EQ(setsockopt(guard, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)), 0);
 	for (unsigned int i = 0; i < MANY; i++)
-		ISSUE(ctrl_get_queue_affinity(ctrl, cmd(i), (int)i, i, 0));
+		ISSUE(ctrl_get_queue_affinity(ctrl, cmd(i), (int) i, i, 0));
 	for (unsigned int i = 0; i < MANY; i++) {
-		uint8_t mark = (uint8_t)i;
+		uint8_t mark = (uint8_t) i;
 
 		for (int j = 0; no_request() && j < 100; j++)
 			ctrl_dispatch(ctrl);
@@ -396,7 +402,7 @@ static void more_than_the_socket_takes(void)
 	dispatch_until(MANY);
 	for (unsigned int i = 0; i < MANY; i++) {
 		check_done(i, 0);
-		CHECK_EQ(commands[i].cmd.affinity[0], (uint8_t)i);
+		CHECK_EQ(commands[i].cmd.affinity[0], (uint8_t) i);
 	}
 	CHECK(no_request());
 }
@@ -405,7 +411,7 @@ static void waiting_for_the_socket_times_out(void)
 {
 	begin();
 	for (unsigned int i = 0; i < MANY; i++)
-		ISSUE(ctrl_get_queue_affinity(ctrl, cmd(i), (int)i, i, 20000));
+		ISSUE(ctrl_get_queue_affinity(ctrl, cmd(i), (int) i, i, 20000));
 	dispatch_until(MANY);
 	for (unsigned int i = 0; i < MANY; i++)
 		check_done(i, -ETIMEDOUT);
@@ -437,7 +443,7 @@ static void guard_that_is_gone(void)
 	begin();
 	ISSUE(ctrl_add_dev(ctrl, cmd(0), 0));
 	ISSUE(ctrl_del_dev(ctrl, cmd(1), 1, 0));
-	(void)close(guard);
+	(void) close(guard);
 	guard = -1;
 	dispatch_until(2);
 	check_done(0, -EOWNERDEAD);
@@ -456,7 +462,7 @@ static void guard_without_a_ring(void)
 	begin();
 	ISSUE(ctrl_get_features(ctrl, cmd(0), 0));
 	reply(&ready, -EPERM, NULL, 0);
-	(void)close(guard);
+	(void) close(guard);
 	guard = -1;
 	dispatch_until(1);
 	check_done(0, -EPERM);
@@ -503,14 +509,14 @@ static void program_is_missing(void)
 
 /* ---- guards that die and are replaced: this program is the guard, too */
 
-#define LIVES "UBLKD_TEST_LIVES" /* file with a byte per guard that was started */
+#define LIVES "UBLKD_TEST_LIVES"   /* file with a byte per guard that was started */
 #define DEADLY "UBLKD_TEST_DEADLY" /* guards below this number die of any request */
 
 static char lives[] = "/tmp/ublkd-lives-XXXXXX";
 
 static int be_a_guard(void)
 {
-	unsigned int deadly = (unsigned int)atoi(getenv(DEADLY));
+	unsigned int deadly = (unsigned int) atoi(getenv(DEADLY));
 	int fd = open(getenv(LIVES), O_WRONLY | O_APPEND | O_CLOEXEC);
 	struct guard_reply ready = {.op = GUARD_OP_READY};
 	struct guard_request q;
@@ -518,7 +524,7 @@ static int be_a_guard(void)
 
 	if (fd < 0 || write(fd, "x", 1) != 1)
 		return 1;
-	number = (unsigned int)lseek(fd, 0, SEEK_CUR);
+	number = (unsigned int) lseek(fd, 0, SEEK_CUR);
 	guard = GUARD_SOCK_FD;
 	/* 100 and more: not even that it is ready is told. */
 	if (deadly < 100 && send(guard, &ready, GUARD_REPLY_SIZE(0), 0) < 0)
@@ -528,7 +534,8 @@ static int be_a_guard(void)
 			return 1;
 		if (q.op == UBLK_U_CMD_STOP_DEV)
 			continue; /* answered by the next one, or never */
-		reply(&q, (int)q.op & 0xff, NULL, 0);
+		if (!try_reply(&q, (int) q.op & 0xff, NULL, 0))
+			return 1;
 	}
 	return 0;
 }
@@ -536,9 +543,9 @@ static int be_a_guard(void)
 static unsigned int n_lives(void)
 {
 	int fd = open(lives, O_RDONLY | O_CLOEXEC);
-	unsigned int n = (unsigned int)lseek(fd, 0, SEEK_END);
+	unsigned int n = (unsigned int) lseek(fd, 0, SEEK_END);
 
-	(void)close(fd);
+	(void) close(fd);
 	return n;
 }
 
@@ -650,8 +657,10 @@ static void real_guard_executes(void)
 {
 	begin_driver();
 	ISSUE(ctrl_get_features(ctrl, cmd(0), 0));
-	cmd(1)->info = (struct ublksrv_ctrl_dev_info){
-		.nr_hw_queues = 2, .queue_depth = 4, .max_io_buf_bytes = 4096, .dev_id = UINT32_MAX};
+	cmd(1)->info = (struct ublksrv_ctrl_dev_info){.nr_hw_queues = 2,
+						      .queue_depth = 4,
+						      .max_io_buf_bytes = 4096,
+						      .dev_id = UINT32_MAX};
 	ISSUE(ctrl_add_dev(ctrl, cmd(1), 0));
 	dispatch_until(2);
 	check_done(0, 0);
@@ -681,7 +690,7 @@ static void real_guard_cancels(void)
 	dispatch_until(1);
 	check_done(0, -ETIMEDOUT);
 	for (int i = 0; i < 1000 && fake_n_held(); i++)
-		(void)usleep(1000);
+		(void) usleep(1000);
 	CHECK_EQ(fake_n_held(), 0);
 	CHECK_EQ(driver.n_cancelled, 1);
 	end_driver();
@@ -691,7 +700,7 @@ static void real_guard_many_commands(void)
 {
 	begin_driver();
 	for (unsigned int i = 0; i < MANY; i++)
-		ISSUE(ctrl_get_queue_affinity(ctrl, cmd(i), (int)i, i, 0));
+		ISSUE(ctrl_get_queue_affinity(ctrl, cmd(i), (int) i, i, 0));
 	dispatch_until(MANY);
 	for (unsigned int i = 0; i < MANY; i++)
 		check_done(i, -ENODEV);
@@ -783,13 +792,13 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && strcmp(argv[1], "--guard") == 0)
 		return be_a_guard();
-	(void)signal(SIGPIPE, SIG_IGN);
+	(void) signal(SIGPIPE, SIG_IGN);
 	fd = mkstemp(lives);
 	if (fd < 0)
 		return 1;
-	(void)close(fd);
+	(void) close(fd);
 	r = test_run(cases, sizeof(cases) / sizeof(cases[0]));
 	end();
-	(void)unlink(lives);
+	(void) unlink(lives);
 	return r;
 }

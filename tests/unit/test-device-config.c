@@ -20,7 +20,7 @@ static const char *said(void)
 		_cleanup_free_ char *text = problems_format(&problems.v[i]);
 
 		CHECK(text);
-		used += (size_t)snprintf(buf + used, sizeof(buf) - used, "%s\n", text);
+		used += (size_t) snprintf(buf + used, sizeof(buf) - used, "%s\n", text);
 	}
 	return buf;
 }
@@ -46,7 +46,7 @@ static void same_id_is_found(void)
 	CHECK_EQ(config_check_devices(v, 3, &problems), -EINVAL);
 	CHECK_STR(problems.v[0].text, "[Device] Id=3: device 'a' has this id already");
 	for (int i = 0; i < 3; i++)
-		(void)device_config_free(v[i]);
+		(void) device_config_free(v[i]);
 }
 
 static void settings_go_by_bus_key(void)
@@ -69,7 +69,7 @@ static void settings_go_by_bus_key(void)
 	CHECK_EQ(device_config_set(c, "PhysicalBlockSize", "512", &problems), 0);
 	CHECK_EQ(device_config_check(c, &problems), -EINVAL);
 	CHECK_EQ(c->depth, 16);
-	(void)device_config_free(c);
+	(void) device_config_free(c);
 	CHECK_STR(said(),
 		  "File=/x: unknown setting while Target is not set\n"
 		  "Target=lopp: unknown target, did you mean 'loop'?\n"
@@ -104,7 +104,7 @@ static void long_value_is_shown_by_its_beginning(void)
 		memcpy(value + i, "\xc3\xa4", 2);
 	value[301] = '\0';
 	CHECK_EQ(device_config_set(c, "Size", value, &problems), -EINVAL);
-	(void)device_config_free(c);
+	(void) device_config_free(c);
 	/* 100 bytes would end within a character. */
 	CHECK(strncmp(problems.v[0].text + 5 + 99, "...: must be", 12) == 0);
 }
@@ -144,8 +144,8 @@ static void settings_go_round(void)
 	CHECK_EQ(device_config_set(copy, "Offset", "2M", &problems), 0);
 	CHECK(!device_config_equal(c, copy));
 	CHECK_STR(said(), "");
-	(void)device_config_free(c);
-	(void)device_config_free(copy);
+	(void) device_config_free(c);
+	(void) device_config_free(copy);
 }
 
 /* The options of the old target do not outlive it. */
@@ -161,7 +161,7 @@ static void another_target_begins_anew(void)
 	CHECK_EQ(device_config_check(c, &problems), -EINVAL);
 	CHECK_EQ(device_config_set(c, "Target", "", &problems), 0);
 	CHECK(!c->target && !c->target_state);
-	(void)device_config_free(c);
+	(void) device_config_free(c);
 	CHECK_STR(said(), "File=/x: unknown setting\nFile=: must be set\n");
 }
 

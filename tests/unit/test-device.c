@@ -48,7 +48,8 @@ static struct fake_request request;
 
 static struct fake_request ask(uint32_t op, uint64_t sector, uint32_t n)
 {
-	return (struct fake_request){.op_flags = op, .sector = sector, .n_sectors = n, .data = data};
+	return (struct fake_request){
+		.op_flags = op, .sector = sector, .n_sectors = n, .data = data};
 }
 
 static int io(const struct device *d, unsigned int q, uint32_t op, uint64_t sector, uint32_t n)
@@ -99,7 +100,7 @@ static const char *backing(void)
 {
 	static char path[300];
 
-	(void)snprintf(path, sizeof(path), "%s/backing", bed_root);
+	(void) snprintf(path, sizeof(path), "%s/backing", bed_root);
 	bed_put("/backing", "");
 	CHECK_EQ(truncate(path, 1 << 20), 0);
 	return path;
@@ -114,7 +115,7 @@ static bool start_ok(struct device *d)
 	CHECK(!w.done);
 	CHECK(bed_wait(&w));
 	if (!w.ok)
-		(void)printf("# %s\n", w.failure.text);
+		(void) printf("# %s\n", w.failure.text);
 	return w.ok;
 }
 
@@ -132,7 +133,7 @@ static struct failure start_fails(struct device *d)
 
 static bool is_idle(void *arg)
 {
-	return !((struct device *)arg)->run;
+	return !((struct device *) arg)->run;
 }
 
 static struct failure stop_with(struct device *d, bool force)
@@ -205,7 +206,7 @@ static void loop_serves_its_file(void)
 	CHECK_EQ(io(d, 1, UBLK_IO_OP_WRITE | UBLK_IO_F_FUA, 16, 8), 4096);
 	fd = open(backing(), O_RDONLY | O_CLOEXEC);
 	/* backing() made it anew under the device's feet: the device has the old one. */
-	(void)close(fd);
+	(void) close(fd);
 	memset(data, 0, sizeof(data));
 	CHECK_EQ(io(d, 0, UBLK_IO_OP_READ, 16, 8), 4096);
 	memset(now, 'z', sizeof(now));
@@ -420,7 +421,7 @@ static void safe_stop_becomes_forced(void)
 /* ---- the kernel refuses */
 
 static const uint32_t commands[] = {
-	UBLK_U_CMD_ADD_DEV,	  UBLK_U_CMD_SET_PARAMS, UBLK_U_CMD_GET_QUEUE_AFFINITY,
+	UBLK_U_CMD_ADD_DEV,   UBLK_U_CMD_SET_PARAMS, UBLK_U_CMD_GET_QUEUE_AFFINITY,
 	UBLK_U_CMD_START_DEV, UBLK_U_CMD_GET_PARAMS,
 };
 static const char *const command_names[] = {"ADD_DEV", "SET_PARAMS", NULL, "START_DEV",
@@ -554,8 +555,13 @@ static void stop_and_delete_refused(void)
 	BEGIN_UP();
 	d = loop_device("2");
 	CHECK(start_ok(d));
-	driver.fault = (struct fake_fault){.op = UBLK_U_CMD_TRY_STOP_DEV, .res = -EINVAL, .times = 1};
-	CHECK(stop_ok(d)); /* then STOP_DEV does it */
+	driver.fault =
+		(struct fake_fault){.op = UBLK_U_CMD_TRY_STOP_DEV, .res = -EINVAL, .times = 1};
+	/* A safe stop that the kernel does not want is not made a forced one. */
+	CHECK(!stop_ok(d));
+	CHECK_EQ(d->state, DEVICE_RUNNING);
+	CHECK_CONTAINS(d->last_error.text, "refused to stop");
+	CHECK(stop_ok(d));
 	CHECK(driver_is_empty());
 	CHECK(start_ok(d));
 	driver.fault = (struct fake_fault){.op = UBLK_U_CMD_DEL_DEV, .res = -EINTR, .times = 1};
@@ -709,7 +715,7 @@ static void fetch_is_refused(void)
 
 static bool has_failed(void *arg)
 {
-	return ((struct device *)arg)->state == DEVICE_FAILED;
+	return ((struct device *) arg)->state == DEVICE_FAILED;
 }
 
 static void queue_dies(const char *n_queues)
@@ -895,7 +901,7 @@ static void deleted_while_cancelled(void)
 	CHECK_EQ(manager_delete(bed.manager, d, &f), 0);
 	CHECK(manager_find(bed.manager, "l") == d);
 	driver_release();
-	CHECK(bed_until(is_gone, (void *)(uintptr_t) "l"));
+	CHECK(bed_until(is_gone, (void *) (uintptr_t) "l"));
 	CHECK(driver_is_empty());
 	END();
 }
@@ -914,7 +920,7 @@ static void deleted_while_stopping(void)
 	CHECK_EQ(manager_delete(bed.manager, d, &f), 0);
 	CHECK(bed_wait(&w));
 	CHECK(w.ok);
-	CHECK(is_gone((void *)(uintptr_t) "l"));
+	CHECK(is_gone((void *) (uintptr_t) "l"));
 	END();
 }
 
@@ -944,8 +950,8 @@ static void write_device(const char *name, const char *more)
 {
 	char path[200], text[600];
 
-	(void)snprintf(path, sizeof(path), "/etc/ublkd/devices/%s.conf", name);
-	(void)snprintf(text, sizeof(text), "[Device]\nTarget=null\nSize=1M\n%s", more);
+	(void) snprintf(path, sizeof(path), "/etc/ublkd/devices/%s.conf", name);
+	(void) snprintf(text, sizeof(text), "[Device]\nTarget=null\nSize=1M\n%s", more);
 	bed_put(path, text);
 }
 
@@ -964,8 +970,7 @@ static void starts_what_is_configured(void)
 	write_device("b", "Autostart=no\n");
 	write_device("c", "");
 	bed_put("/etc/ublkd/devices/d.conf", "[Device]\nTarget=nonsense\n");
-	bed_put("/etc/ublkd/devices/e.conf",
-		"[Device]\nTarget=loop\n[Loop]\nFile=/nonexistent\n");
+	bed_put("/etc/ublkd/devices/e.conf", "[Device]\nTarget=loop\n[Loop]\nFile=/nonexistent\n");
 	CHECK_EQ(manager_start(bed.manager, on_ready, NULL), 0);
 	CHECK_EQ(manager_now().state, MANAGER_STARTING);
 	CHECK(bed_until(is_ready, NULL));
@@ -1015,8 +1020,7 @@ static void started_before_the_features_are_known(void)
 
 	BEGIN();
 	write_device("a", "");
-	driver.fault = (struct fake_fault){
-		.op = UBLK_U_CMD_GET_FEATURES, .late = true, .times = 1};
+	driver.fault = (struct fake_fault){.op = UBLK_U_CMD_GET_FEATURES, .late = true, .times = 1};
 	CHECK_EQ(manager_start(bed.manager, on_ready, NULL), 0);
 	d = manager_find(bed.manager, "a");
 	CHECK_EQ(device_start(d, 0, &waiter_new(&w)->wait, NULL), 0);
@@ -1040,8 +1044,7 @@ static void reloaded_before_the_features_are_known(void)
 	struct reload_result r = {0};
 
 	BEGIN();
-	driver.fault = (struct fake_fault){
-		.op = UBLK_U_CMD_GET_FEATURES, .late = true, .times = 1};
+	driver.fault = (struct fake_fault){.op = UBLK_U_CMD_GET_FEATURES, .late = true, .times = 1};
 	write_device("early", "");
 	CHECK_EQ(manager_start(bed.manager, on_ready, NULL), 0);
 	CHECK(bed_until(features_are_asked, NULL));
@@ -1063,7 +1066,8 @@ static void reloaded_before_the_features_are_known(void)
 
 static void leftovers_are_swept(void)
 {
-	static const uint64_t cookies[] = {COOKIE_MAGIC | 7, COOKIE_MAGIC | 7, 0x1234};
+	/* Of a process that is dead (pids end below), of a living one, of no ublkd. */
+	uint64_t cookies[] = {cookie_make(4194303, 7), cookie_make(getppid(), 7), 0x1234};
 
 	BEGIN();
 	for (unsigned int i = 0; i < 3; i++) {
@@ -1076,7 +1080,6 @@ static void leftovers_are_swept(void)
 	}
 	/* Another ublkd's, alive. */
 	driver.devs[1].live = true;
-	driver.devs[1].info.ublksrv_pid = getppid();
 	write_device("a", "");
 	CHECK_EQ(manager_start(bed.manager, on_ready, NULL), 0);
 	CHECK(bed_until(is_ready, NULL));
@@ -1174,7 +1177,7 @@ static void many_devices_at_once(void)
 
 	BEGIN();
 	for (int i = 0; i < 4; i++) {
-		(void)snprintf(name, sizeof(name), "d%d", i);
+		(void) snprintf(name, sizeof(name), "d%d", i);
 		d = bed_add(name, "Target", "null", "Size", "1M", "Queues", "2", NULL);
 		CHECK_EQ(device_start(d, 0, &waiter_new(&w[i])->wait, NULL), 0);
 	}

@@ -16,7 +16,8 @@ static struct problems problems;
 static void read_bytes(const char *text, size_t len)
 {
 	/* fmemopen() of glibc refuses no bytes at all. */
-	_cleanup_fclose_ FILE *f = len ? fmemopen((char *)text, len, "r") : fopen("/dev/null", "r");
+	_cleanup_fclose_ FILE *f = len ? fmemopen((char *) text, len, "r")
+				       : fopen("/dev/null", "r");
 
 	settings_release(&settings);
 	problems_release(&problems);
@@ -39,9 +40,10 @@ static const char *dump(void)
 	for (size_t i = 0; i < settings.n && used < sizeof(buf); i++) {
 		const struct setting *s = &settings.v[i];
 
-		used += (size_t)snprintf(buf + used, sizeof(buf) - used, "%u %s%s%s%s%s\n", s->line,
-					 s->section, s->key ? "." : "", s->key ? s->key : "",
-					 s->key ? "=" : "", s->key ? s->value : "");
+		used += (size_t) snprintf(buf + used, sizeof(buf) - used, "%u %s%s%s%s%s\n",
+					  s->line, s->section, s->key ? "." : "",
+					  s->key ? s->key : "", s->key ? "=" : "",
+					  s->key ? s->value : "");
 	}
 	return buf;
 }
@@ -57,7 +59,7 @@ static const char *said(void)
 		_cleanup_free_ char *text = problems_format(&problems.v[i]);
 
 		CHECK(text);
-		used += (size_t)snprintf(buf + used, sizeof(buf) - used, "%s\n", text);
+		used += (size_t) snprintf(buf + used, sizeof(buf) - used, "%s\n", text);
 	}
 	return buf;
 }
@@ -149,14 +151,14 @@ static void long_names_are_refused(void)
 	char text[400], name[120];
 
 	memset(name, 'n', sizeof(name));
-	(void)snprintf(text, sizeof(text), "[%.49s]\nA=1\n[D]\n%.49s=1\n%.119s=2\nA%100s=3\n", name,
-		       name, name, "");
+	(void) snprintf(text, sizeof(text), "[%.49s]\nA=1\n[D]\n%.49s=1\n%.119s=2\nA%100s=3\n",
+			name, name, name, "");
 	read_text(text);
 	CHECK_STR(said(), "t.conf:1: the name of a section must not be longer than 48 characters\n"
 			  "t.conf:4: a key must not be longer than 48 characters\n"
 			  "t.conf:5: a key must not be longer than 48 characters\n"
 			  "t.conf:6: there are too many blanks before '='\n");
-	(void)snprintf(text, sizeof(text), "[%.48s]\n%.48s=1\n", name, name);
+	(void) snprintf(text, sizeof(text), "[%.48s]\n%.48s=1\n", name, name);
 	read_text(text);
 	CHECK_EQ(problems.n, 0);
 	CHECK_EQ(settings.n, 2);
@@ -175,7 +177,7 @@ static void long_values_are_whole(void)
 		value[len / 2] = ' ';
 		memcpy(value + len - 4, "Z=/;", 4);
 		value[len] = '\0';
-		(void)sprintf(text, "[Device]\nA =  %s  ; tail; =x\nB=%s\n  C=1\n", value, value);
+		(void) sprintf(text, "[Device]\nA =  %s  ; tail; =x\nB=%s\n  C=1\n", value, value);
 		read_text(text);
 		CHECK_STR(said(), "");
 		CHECK_EQ(settings.n, 4);
@@ -196,12 +198,12 @@ static void cut_and_uncut_values_agree(void)
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
 		char text[600], *plain;
 
-		(void)snprintf(text, sizeof(text), "[D]\nA=%s\n", values[i]);
+		(void) snprintf(text, sizeof(text), "[D]\nA=%s\n", values[i]);
 		read_text(text);
 		CHECK_EQ(settings.n, 2);
 		plain = strdup(settings.v[1].value);
 		CHECK(plain);
-		(void)snprintf(text, sizeof(text), "[D]\nA=%s%300s;\n", values[i], "");
+		(void) snprintf(text, sizeof(text), "[D]\nA=%s%300s;\n", values[i], "");
 		read_text(text);
 		CHECK_EQ(settings.n, 2);
 		CHECK_STR(settings.v[1].value, plain);
@@ -214,7 +216,7 @@ static void long_comments_and_headers_count_once(void)
 	_cleanup_free_ char *text = malloc(3000);
 
 	CHECK(text);
-	(void)sprintf(text, ";%900s\n[D] ;%900s\n#%900s\nA=1\n", "x=1", "[E]", "y=1");
+	(void) sprintf(text, ";%900s\n[D] ;%900s\n#%900s\nA=1\n", "x=1", "[E]", "y=1");
 	read_text(text);
 	CHECK_STR(said(), "");
 	CHECK_STR(dump(), "2 D\n4 D.A=1\n");
@@ -267,17 +269,17 @@ static void only_sane_files_are_read(void)
 	check_file_problem("/tmp", "/tmp: is not a regular file\n");
 	check_file_problem("/dev/zero", "/dev/zero: is not a regular file\n");
 	CHECK_EQ(ftruncate(fd, 1024 * 1024 + 1), 0);
-	(void)snprintf(expected, sizeof(expected), "%s: is larger than 1 MiB\n", path);
+	(void) snprintf(expected, sizeof(expected), "%s: is larger than 1 MiB\n", path);
 	check_file_problem(path, expected);
 	CHECK_EQ(ftruncate(fd, 0), 0);
 	CHECK_EQ(fchmod(fd, 0666), 0);
-	(void)snprintf(expected, sizeof(expected), "%s: is writable by everybody; chmod o-w\n",
-		       path);
+	(void) snprintf(expected, sizeof(expected), "%s: is writable by everybody; chmod o-w\n",
+			path);
 	check_file_problem(path, expected);
 	CHECK_EQ(problems.n_fatal, 0);
 	CHECK_EQ(unlink(path), 0);
 	CHECK_EQ(mkfifo(path, 0600), 0);
-	(void)snprintf(expected, sizeof(expected), "%s: is not a regular file\n", path);
+	(void) snprintf(expected, sizeof(expected), "%s: is not a regular file\n", path);
 	check_file_problem(path, expected);
 	CHECK_EQ(unlink(path), 0);
 }
@@ -291,7 +293,7 @@ static uint32_t random_below(uint32_t n)
 	random_state ^= random_state << 13;
 	random_state ^= random_state >> 7;
 	random_state ^= random_state << 17;
-	return (uint32_t)(random_state >> 16) % n;
+	return (uint32_t) (random_state >> 16) % n;
 }
 
 static size_t mutate(char *text, size_t len, size_t room)
@@ -316,14 +318,14 @@ static size_t mutate(char *text, size_t len, size_t room)
 					     "=\n"};
 
 	for (uint32_t n = 1 + random_below(4); n > 0; n--) {
-		uint32_t at = random_below((uint32_t)len + 1);
+		uint32_t at = random_below((uint32_t) len + 1);
 		const char *piece = pieces[random_below(sizeof(pieces) / sizeof(pieces[0]))];
 		size_t size = strlen(piece), fill;
 
 		switch (random_below(4)) {
 		case 0: /* another byte, NUL too */
 			if (at < len)
-				text[at] = (char)random_below(256);
+				text[at] = (char) random_below(256);
 			break;
 		case 1: /* a piece more */
 			if (len + size > room)
@@ -371,8 +373,8 @@ static double now(void)
 {
 	struct timespec t;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	(void) clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double) t.tv_sec + (double) t.tv_nsec / 1e9;
 }
 
 static void mutations_do_no_harm(void)
@@ -398,7 +400,7 @@ static void mutations_do_no_harm(void)
 		read_bytes(text, len);
 		check_sane(text, len);
 	}
-	(void)printf("# 200000 mutations in %.1f s\n", now() - start);
+	(void) printf("# 200000 mutations in %.1f s\n", now() - start);
 }
 
 static void release(void)

@@ -128,8 +128,8 @@ static void many_threads(void)
 	begin();
 	for (unsigned int i = 0; i < THREADS; i++) {
 		for (unsigned int j = 0; j < PER_THREAD; j++)
-			letters[i][j] = (struct letter){
-				.mail.deliver = deliver, .thread = i, .number = j};
+			letters[i][j] =
+				(struct letter){.mail.deliver = deliver, .thread = i, .number = j};
 		CHECK_EQ(pthread_create(&t[i], NULL, post_all, letters[i]), 0);
 	}
 	/* A wake-up that gets lost ends this by the time limit. */
@@ -151,7 +151,14 @@ struct ball {
 };
 
 static struct mailbox other = {.fd = -1};
-static unsigned int n_rallies;
+static bool over_here, over_there; /* one thread each */
+
+static void end_there(struct mail *m)
+{
+	over_there = true;
+}
+
+static struct mail last_letter = {.deliver = end_there};
 
 static void hit(struct mail *m)
 {
@@ -159,21 +166,22 @@ static void hit(struct mail *m)
 	struct mailbox *to = b->to;
 
 	b->to = to == &box ? &other : &box;
-	if (++b->hits <= 2000)
+	if (b->hits++ < 2000) {
 		mailbox_post(to, m);
-	n_rallies += to == &other;
+	} else if (to == &other) { /* caught here, not there */
+		over_here = true;
+		mailbox_post(&other, &last_letter);
+	} else {
+		mailbox_post(to, m);
+	}
 }
 
 static void *play(void *arg)
 {
-	struct ball *b = arg;
 	struct pollfd p = {.fd = other.fd, .events = POLLIN};
 
-	while (poll(&p, 1, 10000) == 1) {
+	while (!over_there && poll(&p, 1, 10000) == 1)
 		mailbox_deliver(&other);
-		if (b->hits >= 2000)
-			break;
-	}
 	return NULL;
 }
 
@@ -184,13 +192,15 @@ static void there_and_back(void)
 
 	begin();
 	CHECK_EQ(mailbox_init(&other), 0);
-	CHECK_EQ(pthread_create(&t, NULL, play, &b), 0);
+	CHECK_EQ(pthread_create(&t, NULL, play, NULL), 0);
 	mailbox_post(&other, &b.mail);
-	do {
+	while (!over_here) {
 		CHECK(has_mail(10000));
 		mailbox_deliver(&box);
-	} while (n_rallies < 1000);
+	}
 	CHECK_EQ(pthread_join(t, NULL), 0);
+	CHECK(over_there);
+	CHECK(b.hits >= 2001);
 	mailbox_done(&box);
 	mailbox_done(&other);
 }

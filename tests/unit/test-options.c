@@ -35,7 +35,7 @@ static const char *why_not(struct sample *s, const char *key, const char *value)
 	static char why[160];
 	int r;
 
-	(void)snprintf(why, sizeof(why), "ok");
+	(void) snprintf(why, sizeof(why), "ok");
 	r = options_parse(options_find(rows, NULL, key), s, value, why, sizeof(why));
 	CHECK_EQ(r, strcmp(why, "ok") == 0 ? 0 : -EINVAL);
 	return why;
@@ -207,7 +207,7 @@ static void help_shows_all_rows(void)
 
 	CHECK(f);
 	options_help(rows, f);
-	(void)fclose(f);
+	(void) fclose(f);
 	CHECK_CONTAINS(text, "  Text=TEXT                      any text\n");
 	CHECK_CONTAINS(text, "Path=PATH");
 	CHECK_CONTAINS(text, "(required)");

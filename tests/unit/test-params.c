@@ -63,16 +63,15 @@ static void everything_set(void)
 			      .rotational = 1};
 	struct ublk_params p = params_of(l, 4096);
 
-	CHECK_EQ(p.types, UBLK_PARAM_TYPE_BASIC | UBLK_PARAM_TYPE_DISCARD |
-				  UBLK_PARAM_TYPE_DMA_ALIGN);
+	CHECK_EQ(p.types,
+		 UBLK_PARAM_TYPE_BASIC | UBLK_PARAM_TYPE_DISCARD | UBLK_PARAM_TYPE_DMA_ALIGN);
 	CHECK_EQ(p.basic.logical_bs_shift, 12);
 	CHECK_EQ(p.basic.physical_bs_shift, 16);
 	CHECK_EQ(p.basic.io_min_shift, 17);
 	CHECK_EQ(p.basic.io_opt_shift, 20);
 	CHECK_EQ(p.basic.max_sectors, 8);
 	CHECK_EQ(p.basic.dev_sectors, UINT64_C(1) << 51);
-	CHECK_EQ(p.basic.attrs,
-		 UBLK_ATTR_ROTATIONAL | UBLK_ATTR_VOLATILE_CACHE | UBLK_ATTR_FUA);
+	CHECK_EQ(p.basic.attrs, UBLK_ATTR_ROTATIONAL | UBLK_ATTR_VOLATILE_CACHE | UBLK_ATTR_FUA);
 	CHECK_EQ(p.discard.discard_granularity, 8192);
 	CHECK_EQ(p.discard.max_discard_sectors, 16);
 	CHECK_EQ(p.discard.max_write_zeroes_sectors, 16);

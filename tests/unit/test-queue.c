@@ -79,11 +79,10 @@ static void plain_submit(struct ub_io *io)
 		return ub_fallocate(io, &file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, -1,
 				    io->off);
 	case UB_WRITE_ZEROES:
-		return ub_fallocate(io, &file, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
-				    io->flags & UB_NOUNMAP ?
-					    -1 :
-					    FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				    io->off);
+		return ub_fallocate(
+			io, &file, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+			io->flags & UB_NOUNMAP ? -1 : FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			io->off);
 	}
 }
 
@@ -111,10 +110,8 @@ static struct fake_request *ask(uint32_t op_flags, uint64_t sector, uint32_t n)
 {
 	struct fake_request *r = &requests[n_requests];
 
-	*r = (struct fake_request){.op_flags = op_flags,
-				   .sector = sector,
-				   .n_sectors = n,
-				   .data = data[n_requests]};
+	*r = (struct fake_request){
+		.op_flags = op_flags, .sector = sector, .n_sectors = n, .data = data[n_requests]};
 	n_requests++;
 	return r;
 }
@@ -154,7 +151,7 @@ static void end(void)
 
 	queue = queue_free(queue);
 	if (fd >= 0)
-		(void)close(fd);
+		(void) close(fd);
 	ublk = fake_ublk_free(ublk);
 	fake_reset();
 	serving = false;
@@ -216,14 +213,14 @@ static void put_file(uint64_t off, int c, size_t len)
 	static uint8_t buf[FILE_BYTES];
 
 	memset(buf, c, len);
-	CHECK_EQ(pwrite(file.fd, buf, len, (off_t)off), len);
+	CHECK_EQ(pwrite(file.fd, buf, len, (off_t) off), len);
 }
 
 static bool file_is(uint64_t off, int c, size_t len)
 {
 	static uint8_t buf[FILE_BYTES];
 
-	if (pread(file.fd, buf, len, (off_t)off) != (ssize_t)len)
+	if (pread(file.fd, buf, len, (off_t) off) != (ssize_t) len)
 		return false;
 	for (size_t i = 0; i < len; i++)
 		if (buf[i] != c)
@@ -245,7 +242,7 @@ static enum fake_verdict on_script(struct fake_op *op)
 	if (s & DO && s >= 0)
 		return FAKE_DO;
 	if (s & MOST && s >= 0) {
-		op->most = (uint32_t)(s & ~MOST);
+		op->most = (uint32_t) (s & ~MOST);
 		return FAKE_DO;
 	}
 	op->res = s;
@@ -404,7 +401,7 @@ static void large_discard(void)
 	ask(UBLK_IO_OP_DISCARD, 0, UINT32_MAX);
 	run();
 	CHECK_EQ(requests[0].result, 0);
-	CHECK_EQ(fake.last.addr, (uint64_t)UINT32_MAX << 9);
+	CHECK_EQ(fake.last.addr, (uint64_t) UINT32_MAX << 9);
 }
 
 /* ---- what files do */
@@ -496,8 +493,8 @@ static void again_is_bounded(void)
 static void errors_the_kernel_would_misread(void)
 {
 	static const int from_to[][2] = {
-		{-EDQUOT, -ENOSPC}, {-EFBIG, -ENOSPC},	    {-ENOSPC, -ENOSPC},
-		{-EBUSY, -EIO},	    {-ENOMEM, -EIO},	    {-EIO, -EIO},
+		{-EDQUOT, -ENOSPC}, {-EFBIG, -ENOSPC},	      {-ENOSPC, -ENOSPC},
+		{-EBUSY, -EIO},	    {-ENOMEM, -EIO},	      {-EIO, -EIO},
 		{-EROFS, -EROFS},   {-ETIMEDOUT, -ETIMEDOUT}, {-ENODEV, -ENODEV},
 	};
 
@@ -609,7 +606,7 @@ static int split_part_done(struct ub_io *io, int res)
 {
 	struct split *s = ub_io_priv(io);
 
-	if (res >= 0 && (uint64_t)res != io->len / 4)
+	if (res >= 0 && (uint64_t) res != io->len / 4)
 		res = -EIO;
 	if (--s->left == 0 && io->op == UB_WRITE) {
 		CHECK_EQ(s->synced, 0);
@@ -624,7 +621,7 @@ static void split_submit(struct ub_io *io)
 	struct split *s = ub_io_priv(io);
 	uint64_t part = io->len / 4;
 	uint64_t buffer = buffer_fetch_addr(&queue->buffer,
-					    (unsigned int)((struct slot *)(void *)io)->tag);
+					    (unsigned int) ((struct slot *) (void *) io)->tag);
 
 	CHECK_EQ(s->left, 0);
 	CHECK_EQ(s->synced, 0);
@@ -636,9 +633,9 @@ static void split_submit(struct ub_io *io)
 		CHECK(sqe != NULL);
 		sqe->opcode = io->op == UB_READ ? IORING_OP_READ : IORING_OP_WRITE;
 		sqe->flags = IOSQE_FIXED_FILE;
-		sqe->fd = (int)ub_file_slot(&file);
+		sqe->fd = (int) ub_file_slot(&file);
 		sqe->addr = buffer + i * part;
-		sqe->len = (uint32_t)part;
+		sqe->len = (uint32_t) part;
 		sqe->off = io->off + i * part;
 	}
 	if (io->flags & UB_FUA) {
@@ -647,8 +644,10 @@ static void split_submit(struct ub_io *io)
 	}
 }
 
-static const struct ub_target split = {
-	.name = "split", .submit = split_submit, .io_size = sizeof(struct split), .max_ops = 4};
+static const struct ub_target split = {.name = "split",
+				       .submit = split_submit,
+				       .io_size = sizeof(struct split),
+				       .max_ops = 4};
 
 static void four_operations(void)
 {
@@ -771,8 +770,8 @@ static bool step_own_buffer_again(void)
 static void abort_with_an_operation_held(void)
 {
 	static bool (*const todo[])(void) = {
-		step_send_0,	  step_abort,	    step_is_aborted,	   step_new_ones_fail,
-		step_release_one, step_send_3,	    step_own_buffer_again, NULL,
+		step_send_0,	  step_abort,  step_is_aborted,	      step_new_ones_fail,
+		step_release_one, step_send_3, step_own_buffer_again, NULL,
 	};
 
 	begin();
@@ -916,7 +915,8 @@ static void ring_cannot_be_set_up(void)
 
 static int fail_flags(const char *call)
 {
-	if (strcmp(call, "init") == 0 && fake.params.flags & (failing_error == 0 ? 0xf000U : 0xf100U))
+	if (strcmp(call, "init") == 0 &&
+	    fake.params.flags & (failing_error == 0 ? 0xf000U : 0xf100U))
 		return -EINVAL;
 	return strcmp(call, "ring-fd") == 0 ? -EINVAL : 0;
 }
@@ -931,7 +931,7 @@ static void older_kernels_have_fewer_flags(void)
 		failing_error = i;
 		ask(UBLK_IO_OP_READ, 0, 8);
 		run();
-		CHECK_EQ(fake.params.flags & ~IORING_SETUP_CQSIZE, flags[i]);
+		CHECK_EQ(fake.params.flags & ~(IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP), flags[i]);
 	}
 }
 
@@ -1029,7 +1029,7 @@ static void files_are_copied(void)
 struct model {
 	uint8_t bytes[FILE_BYTES];
 	struct fake_request *busy[REGIONS]; /* one request per region at a time */
-	int expected[REGIONS];              /* error that was injected, 0: none */
+	int expected[REGIONS];		    /* error that was injected, 0: none */
 	uint8_t written[REGIONS][MAX_IO];
 	unsigned int flush_errors, flush_errors_seen;
 	uint64_t seed;
@@ -1047,7 +1047,7 @@ static enum fake_verdict random_verdict(struct fake_op *op)
 {
 	static const int errors[] = {-EIO, -ENOSPC, -EROFS};
 	bool fsync = op->sqe.opcode == IORING_OP_FSYNC;
-	unsigned int region = fsync ? 0 : (unsigned int)(op->sqe.off / MAX_IO);
+	unsigned int region = fsync ? 0 : (unsigned int) (op->sqe.off / MAX_IO);
 	unsigned int dice = rnd(100);
 
 	if (dice < 30)
@@ -1072,7 +1072,7 @@ static void check_request(unsigned int region, struct fake_request *r)
 {
 	uint64_t off = r->sector << 9;
 	uint32_t op = r->op_flags & 0xff;
-	size_t len = (size_t)r->n_sectors << 9;
+	size_t len = (size_t) r->n_sectors << 9;
 
 	CHECK_EQ(r->commits, 1);
 	CHECK_EQ(r->deliveries, 1);
@@ -1085,13 +1085,13 @@ static void check_request(unsigned int region, struct fake_request *r)
 	else if (op == UBLK_IO_OP_WRITE_ZEROES && r->op_flags & UBLK_IO_F_NOUNMAP)
 		CHECK_EQ(r->result, -EOPNOTSUPP);
 	else
-		CHECK_EQ(r->result, op <= UBLK_IO_OP_WRITE ? (int)len : 0);
+		CHECK_EQ(r->result, op <= UBLK_IO_OP_WRITE ? (int) len : 0);
 
 	if (op == UBLK_IO_OP_READ && r->result > 0)
 		CHECK_EQ(memcmp(r->data, model.bytes + off, len), 0);
 	/* A write that failed has left anything in its range, but nothing elsewhere. */
 	if (r->result < 0)
-		CHECK_EQ(pread(file.fd, model.bytes + off, len, (off_t)off), len);
+		CHECK_EQ(pread(file.fd, model.bytes + off, len, (off_t) off), len);
 	else if (op == UBLK_IO_OP_WRITE)
 		memcpy(model.bytes + off, r->data, len);
 	else if (op == UBLK_IO_OP_DISCARD || op == UBLK_IO_OP_WRITE_ZEROES)
@@ -1114,10 +1114,10 @@ static void random_request(unsigned int region)
 
 	*r = (struct fake_request){.op_flags = ops[rnd(9)], .data = data[region]};
 	if (r->op_flags != UBLK_IO_OP_FLUSH) {
-		r->sector = (uint64_t)region * SECTORS + at;
+		r->sector = (uint64_t) region * SECTORS + at;
 		r->n_sectors = n;
 	}
-	memset(r->data, (int)rnd(256), (size_t)n << 9);
+	memset(r->data, (int) rnd(256), (size_t) n << 9);
 	model.expected[region] = 0;
 	if (fake_send_any(ublk, 0, r)) {
 		model.busy[region] = r;
@@ -1170,7 +1170,7 @@ static void run_random(unsigned int seeds, const struct ub_target *t, unsigned i
 		if (run_queue() != 0 || n_requests != n || ublk->commits != n ||
 		    n_allocations != 0 || model.flush_errors != model.flush_errors_seen)
 			TEST_FAIL("seed %u: %u requests, %llu commits, %u allocations", seed,
-				  n_requests, (unsigned long long)ublk->commits, n_allocations);
+				  n_requests, (unsigned long long) ublk->commits, n_allocations);
 		if (seed % 100 != 99)
 			continue;
 		CHECK_EQ(pread(file.fd, now, FILE_BYTES, 0), FILE_BYTES);
@@ -1233,6 +1233,6 @@ int main(void)
 
 	end();
 	if (file.fd >= 0)
-		(void)close(file.fd);
+		(void) close(file.fd);
 	return r;
 }

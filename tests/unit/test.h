@@ -24,9 +24,9 @@ static jmp_buf test_failed;
 
 #define TEST_FAIL(...)                                                                             \
 	do {                                                                                       \
-		(void)printf("# %s:%d: %s: ", __FILE__, __LINE__, __func__);                       \
-		(void)printf(__VA_ARGS__);                                                         \
-		(void)printf("\n");                                                                \
+		(void) printf("# %s:%d: %s: ", __FILE__, __LINE__, __func__);                      \
+		(void) printf(__VA_ARGS__);                                                        \
+		(void) printf("\n");                                                               \
 		longjmp(test_failed, 1);                                                           \
 	} while (0)
 
@@ -41,8 +41,9 @@ static jmp_buf test_failed;
 	do {                                                                                       \
 		__typeof__(a) _a = (a);                                                            \
 		__typeof__(b) _b = (b);                                                            \
-		if ((int64_t)_a != (int64_t)_b)                                                    \
-			TEST_FAIL("%s is %lld, %s is %lld", #a, (long long)_a, #b, (long long)_b); \
+		if ((int64_t) _a != (int64_t) _b)                                                  \
+			TEST_FAIL("%s is %lld, %s is %lld", #a, (long long) _a, #b,                \
+				  (long long) _b);                                                 \
 	} while (0)
 
 /* Strings; NULL equals NULL alone. */
@@ -73,15 +74,15 @@ static inline int test_run(const struct test_case *cases, unsigned int n)
 {
 	unsigned int n_failed = 0;
 
-	(void)printf("1..%u\n", n);
+	(void) printf("1..%u\n", n);
 	for (unsigned int i = 0; i < n; i++) {
 		bool ok = test_passes(cases[i].run);
 
-		(void)printf("%sok %u %s\n", ok ? "" : "not ", i + 1, cases[i].name);
-		(void)fflush(stdout);
+		(void) printf("%sok %u %s\n", ok ? "" : "not ", i + 1, cases[i].name);
+		(void) fflush(stdout);
 		n_failed += !ok;
 	}
-	(void)printf("# %u of %u cases failed\n", n_failed, n);
+	(void) printf("# %u of %u cases failed\n", n_failed, n);
 	return n_failed ? 1 : 0;
 }
 

@@ -99,7 +99,8 @@ void ub_blkdiscard(struct ub_io *io, struct ub_file *file, uint64_t off);
 /** ub_sqe - a raw operation: the caller prepares the SQE (all but user_data) and gets the result.
  *  @done: called on the queue thread with the CQE's result; may complete the request, take further
  *         operations, or return 0 or -errno which counts as this operation's result
- *  Return: the SQE; NULL if the request used up its max_ops (the operation counts as failed). */
+ *  Return: the SQE; NULL if the request used up its max_ops or the ring has no SQE (the operation
+ *  counts as failed). */
 struct io_uring_sqe *ub_sqe(struct ub_io *io, int (*done)(struct ub_io *io, int res));
 
 /** ub_file_slot - index of @file in the ring's registered files, for IOSQE_FIXED_FILE */
@@ -132,7 +133,7 @@ struct ub_limits *ub_dev_limits(struct ub_dev *dev);
 /** ub_dev_name - the device's name, for messages */
 const char *ub_dev_name(const struct ub_dev *dev);
 
-/** ub_dev_logical_size_fixed - the administrator chose the logical block size. open() only */
+/** ub_dev_block_size_fixed - the administrator chose the logical block size. open() only */
 bool ub_dev_block_size_fixed(const struct ub_dev *dev);
 
 /** ub_dev_file - let the queues do I/O on @fd. open() only, at most UB_FILES_MAX per device.
@@ -185,7 +186,7 @@ struct ub_opt {
 	const char *help;	   /* one line */
 	const char *dflt;	   /* default as text; NULL: unset (0, NULL) */
 	const char *const *values; /* UB_TYPE_ENUM: NULL-terminated */
-	uint64_t min, max;	   /* UB_TYPE_UINT, UB_TYPE_BYTES; inclusive; max 0: no limit */
+	uint64_t min, max;	   /* UINT, BYTES, USEC; inclusive; max 0: no limit */
 	size_t offset;		   /* of the field in the state struct */
 	enum ub_opt_type type;
 	bool required;

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The life of a daemon - load the configuration, start, I/O, reload, stop, delete - with the N-th
+ * call that can fail failing, for every N until none is left: once that call alone, once that and
+ * all after it. Nothing may crash, hang or stay: no memory (the sanitizer looks), no descriptor, no
+ * thread, no device in the kernel, no request unanswered, no failure without a sentence.
+ *
+ * Calls count wherever the daemon makes them: on its main thread, its job threads, its queue threads.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "device-bed.h"
+#include "device/device-internal.h"
+#include "device/manager-internal.h"
+#include "test.h"
+
+/* ---- the call that fails */
+
+static _Atomic bool counting;
+static _Atomic unsigned int n_calls, fail_at;
+static _Atomic bool sticky, hit;
+static const char *volatile hit_call;
+
+static bool fails(const char *call)
+{
+	unsigned int n, at;
+
+	if (fake_inside || !atomic_load(&counting))
+		return false;
+	n = atomic_fetch_add(&n_calls, 1) + 1;
+	at = atomic_load(&fail_at);
+	if (!at || n < at || (n > at && !atomic_load(&sticky)))
+		return false;
+	if (n == at)
+		hit_call = call;
+	atomic_store(&hit, true);
+	return true;
+}
+
+static int fail_ring_call(const char *call)
+{
+	static const struct {
+		const char *call;
+		int error;
+	} known[] = {{"init", -ENOMEM}, {"register-files", -ENOMEM}};
+
+	for (unsigned int i = 0; i < 2; i++)
+		if (strcmp(call, known[i].call) == 0) {
+			bool f;
+
+			if (fake_is_guard)
+				return 0;
+			fake_inside--; /* it is the daemon's call */
+			f = fails(call);
+			fake_inside++;
+			return f ? known[i].error : 0;
+		}
+	return 0;
+}
+
+#define WRAP(type, name, params, args, failed, error)                                              \
+	type __real_##name params;                                                                 \
+	type __wrap_##name params;                                                                 \
+	type __wrap_##name params                                                                  \
+	{                                                                                          \
+		if (fails(#name)) {                                                                \
+			errno = (error);                                                           \
+			return failed;                                                             \
+		}                                                                                  \
+		return __real_##name args;                                                         \
+	}                                                                                          \
+	struct swallow_semicolon
+
+WRAP(void *, malloc, (size_t n), (n), NULL, ENOMEM);
+WRAP(void *, calloc, (size_t n, size_t m), (n, m), NULL, ENOMEM);
+WRAP(void *, realloc, (void *p, size_t n), (p, n), NULL, ENOMEM);
+WRAP(void *, reallocarray, (void *p, size_t n, size_t m), (p, n, m), NULL, ENOMEM);
+WRAP(char *, strdup, (const char *s), (s), NULL, ENOMEM);
+WRAP(char *, strndup, (const char *s, size_t n), (s, n), NULL, ENOMEM);
+WRAP(void *, mmap, (void *a, size_t n, int p, int f, int fd, off_t o), (a, n, p, f, fd, o),
+     MAP_FAILED, ENOMEM);
+WRAP(void *, mmap64, (void *a, size_t n, int p, int f, int fd, off_t o), (a, n, p, f, fd, o),
+     MAP_FAILED, ENOMEM);
+WRAP(int, eventfd, (unsigned int n, int flags), (n, flags), -1, EMFILE);
+WRAP(int, epoll_create1, (int flags), (flags), -1, EMFILE);
+WRAP(int, timerfd_create, (clockid_t c, int flags), (c, flags), -1, EMFILE);
+WRAP(FILE *, fopen, (const char *path, const char *mode), (path, mode), NULL, EMFILE);
+WRAP(FILE *, fopen64, (const char *path, const char *mode), (path, mode), NULL, EMFILE);
+WRAP(int, pthread_create,
+     (pthread_t * t, const pthread_attr_t *a, void *(*f)(void *), void *arg), (t, a, f, arg),
+     EAGAIN, 0);
+WRAP(int, sd_event_add_io,
+     (sd_event * e, sd_event_source **s, int fd, uint32_t events, sd_event_io_handler_t f,
+      void *arg),
+     (e, s, fd, events, f, arg), -ENOMEM, 0);
+WRAP(int, sd_event_add_time,
+     (sd_event * e, sd_event_source **s, clockid_t c, uint64_t usec, uint64_t acc,
+      sd_event_time_handler_t f, void *arg),
+     (e, s, c, usec, acc, f, arg), -ENOMEM, 0);
+
+int __wrap_asprintf(char **ret, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int __wrap_vasprintf(char **ret, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
+
+int __wrap_vasprintf(char **ret, const char *fmt, va_list ap)
+{
+	return fails("vasprintf") ? -1 : vasprintf(ret, fmt, ap);
+}
+
+int __wrap_asprintf(char **ret, const char *fmt, ...)
+{
+	va_list ap;
+	int r;
+
+	va_start(ap, fmt);
+	r = __wrap_vasprintf(ret, fmt, ap);
+	va_end(ap);
+	return r;
+}
+
+/* Of the calls that the bed has taken over already. */
+bool bed_may_fail(const char *call)
+{
+	return fails(call);
+}
+
+/* ---- the life */
+
+static const char *wrong;
+static char wrong_text[600];
+
+#define MUST(condition)                                                                            \
+	do {                                                                                       \
+		if (!(condition) && !wrong) {                                                      \
+			(void)snprintf(wrong_text, sizeof(wrong_text), "line %d: %s", __LINE__,    \
+				       #condition);                                                \
+			wrong = wrong_text;                                                        \
+		}                                                                                  \
+	} while (0)
+
+static bool is_idle(void *arg)
+{
+	struct device *d = manager_find(bed.manager, arg);
+
+	return !d || !d->run;
+}
+
+static void explained(const struct failure *f)
+{
+	MUST(f->kind != FAILURE_NONE && f->kind < FAILURE_KIND_MAX);
+	MUST(*f->text);
+	if (wrong == wrong_text)
+		(void)snprintf(wrong_text, sizeof(wrong_text), "%s: '%s' (%d)",
+			       failure_name(f->kind), f->text, f->error);
+}
+
+static bool start(struct device *d)
+{
+	struct failure f = {0};
+	struct waiter w;
+
+	waiter_new(&w);
+	if (device_start(d, 0, &w.wait, &f) < 0) {
+		explained(&f);
+		MUST(!w.done);
+		return false;
+	}
+	MUST(!w.done);
+	MUST(bed_wait(&w));
+	if (!w.ok)
+		explained(&w.failure);
+	MUST(w.ok == (d->state == DEVICE_RUNNING));
+	return w.ok;
+}
+
+static void stop(struct device *d)
+{
+	struct device_stop_options o = {0};
+	char name[64];
+	struct waiter w;
+
+	(void)snprintf(name, sizeof(name), "%s", device_get_name(d));
+	waiter_new(&w);
+	MUST(device_stop(d, &o, &w.wait, NULL) == 0);
+	MUST(!w.done);
+	MUST(bed_wait(&w));
+	if (!w.ok)
+		explained(&w.failure);
+	MUST(bed_until(is_idle, name));
+}
+
+static void serve(struct device *d)
+{
+	static uint8_t data[8192];
+	static const uint32_t ops[] = {UBLK_IO_OP_WRITE, UBLK_IO_OP_READ, UBLK_IO_OP_FLUSH,
+				       UBLK_IO_OP_DISCARD};
+
+	for (unsigned int i = 0; i < 4; i++) {
+		struct fake_request r = {.op_flags = ops[i],
+					 .n_sectors = ops[i] == UBLK_IO_OP_FLUSH ? 0 : 16,
+					 .data = data};
+
+		fake_inside++;
+		MUST(fake_send_any(bed_kernel(d)->ublk, i % 2, &r));
+		MUST(fake_wait(&r));
+		fake_inside--;
+		MUST(r.commits == 1 && r.deliveries == 1);
+		MUST(r.result == (i < 2 ? 8192 : 0));
+	}
+}
+
+static void on_ready(void *arg)
+{
+	bed.n_ready++;
+}
+
+static bool is_ready(void *arg)
+{
+	return bed.n_ready > 0;
+}
+
+static void write_files(void)
+{
+	char text[600];
+
+	bed_put("/backing", "");
+	(void)snprintf(text, sizeof(text), "%s/backing", bed_root);
+	if (truncate(text, 1 << 20) < 0)
+		fake_broken("no backing");
+	(void)snprintf(text, sizeof(text),
+		       "[Device]\nTarget=loop\nDescription=a file\n[Queue]\nCount=2\nCPUAffinity=0\n"
+		       "[Loop]\nFile=%s/backing\n",
+		       bed_root);
+	bed_put("/etc/ublkd/devices/file.conf", text);
+	bed_put("/etc/ublkd/devices/file.conf.d/more.conf", "[Queue]\nDepth=8\n");
+	bed_put("/etc/ublkd/devices/nothing.conf", "[Device]\nTarget=null\nSize=1M\nAutostart=no\n");
+	bed_put("/run/ublkd/devices/bad.conf", "[Device]\nTarget=null\nColour=red\n");
+}
+
+static void live(void)
+{
+	struct problems p = {0};
+	struct reload_result result = {0};
+	struct failure f = {0};
+	struct daemon_config dc;
+	struct device *d;
+
+	if (config_load_daemon(&bed.paths, &dc, &p) == -EINVAL)
+		MUST(p.n_fatal > 0);
+	problems_release(&p);
+
+	MUST(manager_start(bed.manager, on_ready, NULL) == 0);
+	MUST(bed_until(is_ready, NULL));
+	d = manager_find(bed.manager, "file");
+	if (d) {
+		if (d->state != DEVICE_RUNNING) {
+			if (d->state == DEVICE_FAILED)
+				explained(&d->last_error);
+			(void)start(d);
+		}
+		if (d->state == DEVICE_RUNNING)
+			serve(d);
+	}
+	bed_put("/etc/ublkd/devices/file.conf.d/more.conf", "[Queue]\nDepth=16\n");
+	bed_put("/etc/ublkd/devices/late.conf", "[Device]\nTarget=null\nSize=1M\n");
+	bed_remove("/etc/ublkd/devices/nothing.conf");
+	if (manager_reload(bed.manager, &result, &f) < 0 && failure_is_set(&f))
+		explained(&f);
+	reload_result_release(&result);
+	bed_turn_ms(1);
+	MUST(bed_until(is_idle, (void *)(uintptr_t) "late"));
+	d = bed_add("bus", "Target", "null", "Size", "1M", "Queues", "2", NULL);
+	if (d && start(d)) {
+		serve(d);
+		stop(d);
+	}
+	if (d && d->state != DEVICE_RUNNING)
+		(void)manager_delete(bed.manager, d, NULL);
+	d = manager_find(bed.manager, "file");
+	if (d && d->state == DEVICE_RUNNING)
+		stop(d);
+}
+
+static void start_counting(void)
+{
+	atomic_store(&counting, true);
+}
+
+/* Return: the call failed (there are more to come) */
+static bool round_of(unsigned int n, bool all_after)
+{
+	const char *left;
+	int r;
+
+	wrong = NULL;
+	atomic_store(&n_calls, 0);
+	atomic_store(&fail_at, n);
+	atomic_store(&sticky, all_after);
+	atomic_store(&hit, false);
+	hit_call = "";
+	r = bed_begin();
+	if (r >= 0) {
+		fake_lock();
+		fake.fail = fail_ring_call;
+		fake_unlock();
+		write_files();
+		live();
+	}
+	MUST(r >= 0 || atomic_load(&hit));
+	atomic_store(&counting, false);
+	left = r >= 0 ? bed_end() : bed_left();
+	if (left && !wrong)
+		wrong = left;
+	if (wrong)
+		TEST_FAIL("call %u (%s)%s: %s", n, hit_call, all_after ? " and all after it" : "",
+			  wrong);
+	return atomic_load(&hit);
+}
+
+static void each_call_fails_once(void)
+{
+	unsigned int n = 0;
+
+	while (round_of(++n, false))
+		;
+	(void)printf("# %u calls\n", n - 1);
+	CHECK(n > 100);
+}
+
+static void everything_fails_from_a_call_on(void)
+{
+	unsigned int n = 0;
+
+	while (round_of(++n, true))
+		;
+	CHECK(n > 100);
+}
+
+static void nothing_fails(void)
+{
+	CHECK(!round_of(0, false));
+}
+
+int main(void)
+{
+	static const struct test_case cases[] = {
+		CASE(nothing_fails),
+		CASE(each_call_fails_once),
+		CASE(everything_fails_from_a_call_on),
+	};
+
+	bed_before_build = start_counting;
+	return bed_run_cases(cases, sizeof(cases) / sizeof(cases[0]), test_passes);
+}
