@@ -3,6 +3,7 @@
  * main - arguments, signals, service manager; builds the layers, runs the loop, takes them down.
  * No policy of its own. Exit status: 0, 1 failed, 2 wrong usage, 78 broken configuration.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -306,6 +307,7 @@ static int lock_runtime_dir(struct app *a, const char *dir)
 {
 	_cleanup_free_ char *path = NULL;
 
+	assert(dir);
 	if (mkdir(dir, 0755) < 0 && errno != EEXIST) {
 		log_full(LOG_ERR, errno, NULL, NULL, 0,
 			 "cannot make the runtime directory '%s': %s", dir, strerror(errno));

@@ -45,6 +45,7 @@ struct device_config {
 
 extern const struct ub_opt device_options[]; /* sections "Device" and "Queue" */
 
+/** device_config_new - all defaults; NULL if out of memory */
 struct device_config *device_config_new(const char *name);
 struct device_config *device_config_free(struct device_config *c);
 
@@ -73,8 +74,8 @@ int device_config_set(struct device_config *c, const char *key, const char *valu
 		      struct problems *p);
 
 /**
- * device_config_check - what a single key cannot tell: required options, block sizes that fit each
- * other, size a multiple of the block size
+ * device_config_check_written, device_config_check - what a single key cannot tell: required
+ * options, block sizes that fit each other, size a multiple of the block size
  * @written: the settings as they stand in files, for problems with file and line; NULL: by D-Bus
  * Return: 0, -EINVAL (problems were added) or -ENOMEM.
  */

@@ -82,6 +82,8 @@ struct device {
 
 /* ---- device.c */
 
+/** device_new - a defined device that is in no list yet; @config is taken over on success
+ *  Return: 0 or -ENOMEM */
 int device_new(struct manager *m, struct device_config *config, struct device **ret);
 struct device *device_free(struct device *d);
 
@@ -99,7 +101,12 @@ void device_finish(struct device *d, enum device_state state);
 void device_begin(struct device *d, const char *operation, void (*run)(struct device *d),
 		  enum device_state state);
 
-/* Awaitables: each resumes the sequence (d->run, or the teardown) with d->res set. */
+/*
+ * Awaitables: each resumes the sequence (d->run, or the teardown) with d->res set.
+ * device_cmd - the device's command, its done() set; device_run_job - @work on a job thread, it
+ * sets d->res; device_pause - so many microseconds.
+ */
+/** device_cmd, device_run_job, device_pause - see above */
 struct ctrl_cmd *device_cmd(struct device *d);
 void device_run_job(struct device *d, void (*work)(struct job *j));
 void device_pause(struct device *d, uint64_t usec);
@@ -108,6 +115,7 @@ void device_resume(struct device *d, int res);
 
 /* ---- device-start.c, device-stop.c */
 
+/** device_run_start, device_run_stop - the two sequences, for device_begin() */
 void device_run_start(struct device *d);
 void device_run_stop(struct device *d);
 
@@ -123,6 +131,7 @@ void device_on_queue_exited(struct queue_thread *t);
 
 /* ---- manager.c */
 
+/** manager_ctrl, manager_mailbox, manager_event, manager_features - what the devices share */
 struct ctrl *manager_ctrl(const struct manager *m);
 struct mailbox *manager_mailbox(struct manager *m);
 sd_event *manager_event(const struct manager *m);

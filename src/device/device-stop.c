@@ -274,10 +274,11 @@ static void stop_refused(struct device *d)
 			"it with mode 'force'",
 			device_get_name(d), d->kernel.dev_id, who);
 	} else if (strcmp(d->sub_state, "sync") != 0) {
-		(void) failure_set(&d->failure, FAILURE_KERNEL_FAILED, d->res,
-				   "the kernel refused STOP_DEV of /dev/ublkb%d: %s; mode 'force' stops "
-				   "it all the same",
-				   d->kernel.dev_id, strerror(-d->res));
+		(void) failure_set(
+			&d->failure, FAILURE_KERNEL_FAILED, d->res,
+			"the kernel refused STOP_DEV of /dev/ublkb%d: %s; mode 'force' stops "
+			"it all the same",
+			d->kernel.dev_id, strerror(-d->res));
 	} else {
 		(void) failure_set(
 			&d->failure, FAILURE_KERNEL_FAILED, d->res,

@@ -93,6 +93,8 @@ struct device_status {
 	uint64_t state_change_usec, active_usec; /* CLOCK_REALTIME; 0: never */
 };
 
+/** device_get_status, device_get_counters - as of now; without a running device the counters are 0
+ */
 void device_get_status(const struct device *d, struct device_status *ret);
 void device_get_counters(const struct device *d, struct device_counters *ret);
 
@@ -104,6 +106,7 @@ unsigned int device_get_threads(const struct device *d, pid_t *ret, unsigned int
  *  next reload */
 const struct device_config *device_get_config(const struct device *d);
 
+/** device_get_name - lives as long as the device */
 const char *device_get_name(const struct device *d);
 
 /** device_in_use - somebody has it mounted, as swap, or stacked upon; asks the kernel. Not seen:

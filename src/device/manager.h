@@ -63,6 +63,7 @@ bool manager_is_busy(struct manager *m);
 
 /* ---- one device by name */
 
+/** manager_find - by name; NULL if there is none */
 struct device *manager_find(struct manager *m, const char *name);
 /** manager_find_node - by "ublkb0", "/dev/ublkb0" */
 struct device *manager_find_node(struct manager *m, const char *node);
@@ -113,5 +114,6 @@ struct manager_status {
 	uint32_t last_reload_failed; /* devices found invalid by it */
 };
 
+/** manager_get_status, manager_get_config - as of now; the configuration changes with a reload */
 void manager_get_status(const struct manager *m, struct manager_status *ret);
 const struct daemon_config *manager_get_config(const struct manager *m);

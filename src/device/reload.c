@@ -93,6 +93,7 @@ static void reload_device(struct manager *m, const char *name, struct reload_res
 	int err;
 
 	err = config_load_device(m->paths, name, &config, &p);
+	problems_log(&p);
 	if (err < 0) {
 		_cleanup_free_ char *text = problems_join(&p);
 
@@ -146,6 +147,7 @@ static int read_daemon(struct manager *m, struct daemon_config *ret, struct fail
 	struct problems p = {0};
 	int r = config_load_daemon(m->paths, ret, &p);
 
+	problems_log(&p);
 	if (r < 0) {
 		_cleanup_free_ char *text = problems_join(&p);
 
@@ -163,6 +165,7 @@ static int read_names(struct manager *m, char ***ret, struct failure *f)
 	struct problems p = {0};
 	int r = config_device_names(m->paths, ret, &p);
 
+	problems_log(&p);
 	problems_release(&p);
 	if (r < 0)
 		return failure_set(f, FAILURE_INVALID_CONFIGURATION, r,

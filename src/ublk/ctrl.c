@@ -212,11 +212,14 @@ int ctrl_open(struct ctrl *c, struct failure *f)
 	if (c->control < 0 && (errno == ENOENT || errno == ENODEV || errno == ENXIO))
 		return failure_set(f, FAILURE_MODULE_MISSING, errno,
 				   "%s does not exist: load the driver with 'modprobe ublk_drv' "
-				   "(Linux 6.5 or later, built with CONFIG_BLK_DEV_UBLK)",
+				   "(Linux 6.5 or later, built with CONFIG_BLK_DEV_UBLK), "
+				   "then restart ublkd",
 				   c->node);
 	if (c->control < 0)
-		return failure_set(f, FAILURE_MODULE_MISSING, errno, "cannot open %s: %s", c->node,
-				   strerror(errno));
+		return failure_set(f, FAILURE_MODULE_MISSING, errno,
+				   "cannot open %s: %s (a driver loaded after ublkd was started "
+				   "needs a restart of ublkd)",
+				   c->node, strerror(errno));
 	c->deaths = 0;
 	r = ctrl_start_guard(c);
 	if (r < 0)

@@ -6,10 +6,9 @@
  * The caller embeds a struct ctrl_cmd, sets done() and hands it to one of the functions. done() is
  * called exactly once, from ctrl_dispatch(), never from within the function. After it the command
  * may be used again. Results: the kernel's, 0 or positive or -errno, or
- *   -ETIMEDOUT   no answer within the deadline; a START_DEV is cancelled, an ADD_DEV that succeeds
- *                after all is deleted again
- *   -EOWNERDEAD  the guard died under an ADD_DEV or START_DEV; other commands are issued again
- *   -ENODEV      also: /dev/ublk-control is gone
+ *   -ETIMEDOUT   no answer within the deadline, or nobody to answer (ctrl_open() never succeeded);
+ * a START_DEV is cancelled, an ADD_DEV that succeeds after all is deleted again -EOWNERDEAD  the
+ * guard died under an ADD_DEV or START_DEV; other commands are issued again
  */
 #pragma once
 
@@ -75,26 +74,28 @@ void ctrl_on_guard_death(struct ctrl *c, void (*fn)(void *arg), void *arg);
 
 /* ---- commands; @timeout_usec 0: wait for ever. All results go to cmd->done(). */
 
-/** out: features. Kernels before 6.5 fail. */
+/** ctrl_get_features - out: features. Kernels before 6.5 fail. */
 void ctrl_get_features(struct ctrl *c, struct ctrl_cmd *cmd, uint64_t timeout_usec);
 
-/** in: info (zero but for what is asked), out: info as granted. dev_id -1: the driver picks. */
+/** ctrl_add_dev - in: info (zero but for what is asked), out: info as granted. dev_id -1: the
+ * driver picks. */
 void ctrl_add_dev(struct ctrl *c, struct ctrl_cmd *cmd, uint64_t timeout_usec);
 
-/** in: params, len and types filled */
+/** ctrl_set_params - in: params, len and types filled */
 void ctrl_set_params(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t timeout_usec);
 
-/** out: params; types has DEVT set always */
+/** ctrl_get_params - out: params; types has DEVT set always */
 void ctrl_get_params(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t timeout_usec);
 
-/** out: info. Asks GET_DEV_INFO2; a kernel that lacks it is asked GET_DEV_INFO. */
+/** ctrl_get_dev_info - out: info. Asks GET_DEV_INFO2; a kernel that lacks it is asked GET_DEV_INFO.
+ */
 void ctrl_get_dev_info(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t timeout_usec);
 
-/** out: affinity, a bit per possible CPU */
+/** ctrl_get_queue_affinity - out: affinity, a bit per possible CPU */
 void ctrl_get_queue_affinity(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, unsigned int queue,
 			     uint64_t timeout_usec);
 
-/** @server: process that opened the char device (this one) */
+/** ctrl_start_dev - @server: process that opened the char device (this one) */
 void ctrl_start_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, pid_t server,
 		    uint64_t timeout_usec);
 

@@ -136,10 +136,11 @@ const char *ub_dev_name(const struct ub_dev *dev);
 /** ub_dev_block_size_fixed - the administrator chose the logical block size. open() only */
 bool ub_dev_block_size_fixed(const struct ub_dev *dev);
 
+#define UB_FILES_MAX 8
+
 /** ub_dev_file - let the queues do I/O on @fd. open() only, at most UB_FILES_MAX per device.
  *  @fd: belongs to the core from here on, also on failure; closed after close()
  *  Return: the file, or NULL (out of memory, too many). */
-#define UB_FILES_MAX 8
 struct ub_file *ub_dev_file(struct ub_dev *dev, int fd);
 
 /**

@@ -6,7 +6,9 @@
 
 mkdir -p /etc/ublkd/devices
 printf '[Manager]\nMaxDevices=101\n' > /etc/ublkd/ublkd.conf
-for i in $(seq 100); do printf '[Device]\nTarget=null\n' > /etc/ublkd/devices/n$i.conf; done
+for i in $(seq 100); do
+	printf "[Device]\nTarget=null\n" > "/etc/ublkd/devices/n$i.conf"
+done
 SECONDS=0
 start_ublkd
 main=$(systemctl show -P MainPID ublkd)

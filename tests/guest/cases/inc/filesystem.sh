@@ -23,11 +23,11 @@ check_filesystem() { # ext4 | xfs
 	diff -r --no-dereference "$tree" /mnt/fs/tree
 	echo "$(find /mnt/fs/tree -type f | wc -l) files, $(du -sm /mnt/fs/tree | cut -f1) MiB are the same"
 	umount /mnt/fs
+	expect 0 "$(prop fs Errors)" errors
 	stop fs
 	# The image by itself, without ublkd.
 	case $1 in
 	ext4) e2fsck -fn /srv/fs.img ;;
 	xfs) xfs_repair -n -f /srv/fs.img > /dev/null 2>&1 ;;
 	esac || fail "the file system in the image is damaged"
-	expect 0 "$(prop fs Errors)" errors
 }
