@@ -1124,6 +1124,13 @@ static void shutdown_stops_all(void)
 	END();
 }
 
+static bool is_idle_and_defined(void *arg)
+{
+	const struct device *d = arg;
+
+	return !d->run && d->state == DEVICE_DEFINED;
+}
+
 /* In use until StopTimeoutSec is over, then taken down all the same. */
 static void shutdown_forces_what_is_busy(void)
 {
@@ -1137,9 +1144,8 @@ static void shutdown_forces_what_is_busy(void)
 	CHECK(start_ok(e));
 	driver.devs[0].claimed = true;
 	manager_shutdown(bed.manager, on_down, NULL);
-	bed_turn_ms(100);
+	CHECK(bed_until(is_idle_and_defined, e));
 	CHECK_EQ(bed.n_down, 0);
-	CHECK_EQ(e->state, DEVICE_DEFINED);
 	CHECK(bed_until(is_down, NULL));
 	CHECK(driver_is_empty());
 	END();

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
+# kernels: >=6.12
 # timeout: 180
 # Everything a user can get wrong: one sentence with the thing and the fix, a stable error name, the
 # rest serves on.

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
+# kernels: >=6.12
 # A device in use is not stopped, and its user is named; force stops it all the same.
 . "$(dirname "$0")/lib.sh"
 

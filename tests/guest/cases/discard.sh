@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
+# kernels: >=6.12
 # Discard frees blocks, write-zeroes makes zeroes, and only where they were asked to.
 . "$(dirname "$0")/lib.sh"
 

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
+# kernels: >=6.12
 # The guard may die: running devices serve on, and the next command finds another one.
 . "$(dirname "$0")/lib.sh"
 

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
+# kernels: >=6.12
 # timeout: 180
 # kill -9 while STOP_DEV waits in the kernel for a request that does not end: nothing is left, no
 # process, no device. (Were the command in the server itself, this would need a reboot.)

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
+# kernels: >=6.12
 # timeout: 240
 # A hundred devices: all come up at once, all go, nothing leaks.
 . "$(dirname "$0")/lib.sh"

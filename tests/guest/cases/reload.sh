@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
+# kernels: >=6.12
 # Reload: never touches what runs; drop-ins and masks; orphans go when they stop.
 . "$(dirname "$0")/lib.sh"
 

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
+# kernels: >=6.12
 # The service: enable, activation over the bus while enabled only, reload, a second daemon, stop.
 . "$(dirname "$0")/lib.sh"
 

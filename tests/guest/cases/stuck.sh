@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
+# kernels: >=6.12
 # timeout: 180
 # A backing that hangs holds up its device, and nothing else; force gives its users EIO; when the
 # backing comes back the rest of the device goes.

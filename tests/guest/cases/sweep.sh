@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
+# kernels: >=6.12
 # kill -9: systemd starts ublkd again, it removes what the dead one left and serves again. Devices of
 # other servers are left alone.
 . "$(dirname "$0")/lib.sh"
