@@ -5,7 +5,8 @@
  * all after it. Nothing may crash, hang or stay: no memory (the sanitizer looks), no descriptor, no
  * thread, no device in the kernel, no request unanswered, no failure without a sentence.
  *
- * Calls count wherever the daemon makes them: on its main thread, its job threads, its queue threads.
+ * Calls count wherever the daemon makes them: on its main thread, its job threads, its queue
+ * threads.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -99,9 +100,8 @@ WRAP(int, epoll_create1, (int flags), (flags), -1, EMFILE);
 WRAP(int, timerfd_create, (clockid_t c, int flags), (c, flags), -1, EMFILE);
 WRAP(FILE *, fopen, (const char *path, const char *mode), (path, mode), NULL, EMFILE);
 WRAP(FILE *, fopen64, (const char *path, const char *mode), (path, mode), NULL, EMFILE);
-WRAP(int, pthread_create,
-     (pthread_t * t, const pthread_attr_t *a, void *(*f)(void *), void *arg), (t, a, f, arg),
-     EAGAIN, 0);
+WRAP(int, pthread_create, (pthread_t * t, const pthread_attr_t *a, void *(*f)(void *), void *arg),
+     (t, a, f, arg), EAGAIN, 0);
 WRAP(int, sd_event_add_io,
      (sd_event * e, sd_event_source **s, int fd, uint32_t events, sd_event_io_handler_t f,
       void *arg),
@@ -162,8 +162,8 @@ static char wrong_text[600];
 #define MUST(condition)                                                                            \
 	do {                                                                                       \
 		if (!(condition) && !wrong) {                                                      \
-			(void)snprintf(wrong_text, sizeof(wrong_text), "line %d: %s", __LINE__,    \
-				       #condition);                                                \
+			(void) snprintf(wrong_text, sizeof(wrong_text), "line %d: %s", __LINE__,   \
+					#condition);                                               \
 			wrong = wrong_text;                                                        \
 		}                                                                                  \
 	} while (0)
@@ -180,8 +180,8 @@ static void explained(const struct failure *f)
 	MUST(f->kind != FAILURE_NONE && f->kind < FAILURE_KIND_MAX);
 	MUST(*f->text);
 	if (wrong == wrong_text)
-		(void)snprintf(wrong_text, sizeof(wrong_text), "%s: '%s' (%d)",
-			       failure_name(f->kind), f->text, f->error);
+		(void) snprintf(wrong_text, sizeof(wrong_text), "%s: '%s' (%d)",
+				failure_name(f->kind), f->text, f->error);
 }
 
 static bool start(struct device *d)
@@ -209,7 +209,7 @@ static void stop(struct device *d)
 	char name[64];
 	struct waiter w;
 
-	(void)snprintf(name, sizeof(name), "%s", device_get_name(d));
+	(void) snprintf(name, sizeof(name), "%s", device_get_name(d));
 	waiter_new(&w);
 	MUST(device_stop(d, &o, &w.wait, NULL) == 0);
 	MUST(!w.done);
@@ -254,16 +254,18 @@ static void write_files(void)
 	char text[600];
 
 	bed_put("/backing", "");
-	(void)snprintf(text, sizeof(text), "%s/backing", bed_root);
+	(void) snprintf(text, sizeof(text), "%s/backing", bed_root);
 	if (truncate(text, 1 << 20) < 0)
 		fake_broken("no backing");
-	(void)snprintf(text, sizeof(text),
-		       "[Device]\nTarget=loop\nDescription=a file\n[Queue]\nCount=2\nCPUAffinity=0\n"
-		       "[Loop]\nFile=%s/backing\n",
-		       bed_root);
+	(void) snprintf(
+		text, sizeof(text),
+		"[Device]\nTarget=loop\nDescription=a file\n[Queue]\nCount=2\nCPUAffinity=0\n"
+		"[Loop]\nFile=%s/backing\n",
+		bed_root);
 	bed_put("/etc/ublkd/devices/file.conf", text);
 	bed_put("/etc/ublkd/devices/file.conf.d/more.conf", "[Queue]\nDepth=8\n");
-	bed_put("/etc/ublkd/devices/nothing.conf", "[Device]\nTarget=null\nSize=1M\nAutostart=no\n");
+	bed_put("/etc/ublkd/devices/nothing.conf",
+		"[Device]\nTarget=null\nSize=1M\nAutostart=no\n");
 	bed_put("/run/ublkd/devices/bad.conf", "[Device]\nTarget=null\nColour=red\n");
 }
 
@@ -286,7 +288,7 @@ static void live(void)
 		if (d->state != DEVICE_RUNNING) {
 			if (d->state == DEVICE_FAILED)
 				explained(&d->last_error);
-			(void)start(d);
+			(void) start(d);
 		}
 		if (d->state == DEVICE_RUNNING)
 			serve(d);
@@ -298,14 +300,14 @@ static void live(void)
 		explained(&f);
 	reload_result_release(&result);
 	bed_turn_ms(1);
-	MUST(bed_until(is_idle, (void *)(uintptr_t) "late"));
+	MUST(bed_until(is_idle, (void *) (uintptr_t) "late"));
 	d = bed_add("bus", "Target", "null", "Size", "1M", "Queues", "2", NULL);
 	if (d && start(d)) {
 		serve(d);
 		stop(d);
 	}
 	if (d && d->state != DEVICE_RUNNING)
-		(void)manager_delete(bed.manager, d, NULL);
+		(void) manager_delete(bed.manager, d, NULL);
 	d = manager_find(bed.manager, "file");
 	if (d && d->state == DEVICE_RUNNING)
 		stop(d);
@@ -353,7 +355,7 @@ static void each_call_fails_once(void)
 
 	while (round_of(++n, false))
 		;
-	(void)printf("# %u calls\n", n - 1);
+	(void) printf("# %u calls\n", n - 1);
 	CHECK(n > 100);
 }
 
@@ -369,7 +371,7 @@ static void everything_fails_from_a_call_on(void)
 static void nothing_fails(void)
 {
 	CHECK(!round_of(0, false));
-	(void)printf("# %u calls\n", atomic_load(&n_calls));
+	(void) printf("# %u calls\n", atomic_load(&n_calls));
 }
 
 int main(void)
