@@ -17,12 +17,12 @@
 #include "util/log.h"
 
 struct bus_call {
-	struct bus *bus;  /* NULL: the bus is gone, nobody is told */
+	struct bus *bus; /* NULL: the bus is gone, nobody is told */
 	struct list link; /* bus->calls */
 	struct device_wait wait;
 	enum bus_verb verb;
-	bool no_block;		 /* answered at the beginning; tell by signal */
-	char *name, *path;	 /* of the device */
+	bool no_block; /* answered at the beginning; tell by signal */
+	char *name, *path; /* of the device */
 	sd_bus_message *message; /* a reference; NULL once it is answered */
 };
 

@@ -39,17 +39,17 @@
 #define BUS_CALLS_MAX 64 /* operations that may wait at a time */
 
 struct bus {
-	sd_event *event;	 /* a reference */
+	sd_event *event; /* a reference */
 	struct manager *manager; /* main's; NULL: only to be introspected */
-	sd_bus *sd;		 /* a reference; NULL before the first try */
-	sd_bus_slot *name_call;	 /* the request for the name that is under way, or NULL */
-	sd_event_source *retry;	 /* goes off when there should be a name, and is none */
-	uint64_t retry_usec;	 /* how long it waits the next time */
+	sd_bus *sd; /* a reference; NULL before the first try */
+	sd_bus_slot *name_call; /* the request for the name that is under way, or NULL */
+	sd_event_source *retry; /* goes off when there should be a name, and is none */
+	uint64_t retry_usec; /* how long it waits the next time */
 	bool has_name;
-	bool complained;	 /* about the missing name, since we last had it */
-	void *devices;		 /* tsearch() tree of struct bus_device by name */
+	bool complained; /* about the missing name, since we last had it */
+	void *devices; /* tsearch() tree of struct bus_device by name */
 	struct list device_list; /* bus_device->link, in the order they came */
-	struct list calls;	 /* bus_call->link */
+	struct list calls; /* bus_call->link */
 	unsigned int n_calls;
 	char **shown; /* the manager's properties as last seen */
 };
@@ -60,8 +60,8 @@ struct bus_device {
 	char *path;
 	struct bus *bus;
 	struct device *device; /* the manager's; dangling while the removal is announced */
-	struct list link;      /* bus->device_list */
-	char **shown;	       /* its properties as last seen */
+	struct list link; /* bus->device_list */
+	char **shown; /* its properties as last seen */
 };
 
 DEFINE_CLEANUP(struct device_config *, device_config_free);
@@ -110,10 +110,10 @@ enum bus_verb {
 };
 
 /* What a method's a{sv} may hold. */
-#define BUS_OPTION_NO_BLOCK (1U << 0)  /* "no-block" b: answer when it has begun */
-#define BUS_OPTION_TIMEOUT (1U << 1)   /* "timeout-usec" t: how long to wait, 0 the daemon's */
+#define BUS_OPTION_NO_BLOCK (1U << 0) /* "no-block" b: answer when it has begun */
+#define BUS_OPTION_TIMEOUT (1U << 1) /* "timeout-usec" t: how long to wait, 0 the daemon's */
 #define BUS_OPTION_WAIT_UDEV (1U << 2) /* "wait-udev" b: reserved */
-#define BUS_OPTION_MODE (1U << 3)      /* "mode" s: safe or force */
+#define BUS_OPTION_MODE (1U << 3) /* "mode" s: safe or force */
 #define BUS_OPTIONS_START (BUS_OPTION_NO_BLOCK | BUS_OPTION_TIMEOUT | BUS_OPTION_WAIT_UDEV)
 #define BUS_OPTIONS_STOP (BUS_OPTION_NO_BLOCK | BUS_OPTION_TIMEOUT | BUS_OPTION_MODE)
 

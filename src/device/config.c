@@ -387,6 +387,7 @@ static int load_device(const char *name, char *path, char **dropins, struct devi
 int config_load_device(const struct config_paths *paths, const char *name,
 		       struct device_config **ret, struct problems *p)
 {
+	_cleanup_(device_config_freep) struct device_config *c = NULL;
 	_cleanup_(strv_freep) char **dropins = NULL;
 	_cleanup_free_ char *file = NULL, *path = NULL;
 	size_t n_fatal = p->n_fatal;
@@ -405,8 +406,12 @@ int config_load_device(const struct config_paths *paths, const char *name,
 		return r;
 	r = device_dropins(paths, name, &dropins, p);
 	if (r == 0)
-		r = load_device(name, TAKE_PTR(path), TAKE_PTR(dropins), ret, p);
-	return r < 0 ? r : problems_since(p, n_fatal);
+		r = load_device(name, TAKE_PTR(path), TAKE_PTR(dropins), &c, p);
+	if (r == 0)
+		r = problems_since(p, n_fatal); /* those of the folders, too */
+	if (r == 0)
+		*ret = TAKE_PTR(c);
+	return r;
 }
 
 /* ---- checks for `ublkd --check` */

@@ -27,10 +27,10 @@
 /* ---- the daemon: ublkd.conf */
 
 struct daemon_config {
-	int log_level;		      /* index = syslog level, 0 emerg .. 7 debug */
-	uint32_t default_queues;      /* 1 .. 4096 */
+	int log_level; /* index = syslog level, 0 emerg .. 7 debug */
+	uint32_t default_queues; /* 1 .. 4096 */
 	uint32_t default_queue_depth; /* 1 .. 4096 */
-	uint32_t max_devices;	      /* 1 .. 65536 */
+	uint32_t max_devices; /* 1 .. 65536 */
 	uint64_t start_timeout_usec, stop_timeout_usec;
 	bool lock_memory;
 	bool io_flusher;

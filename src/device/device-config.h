@@ -32,15 +32,15 @@ struct device_config {
 	char *target_name;
 	int autostart; /* enum autostart */
 	bool read_only;
-	char *id;      /* "auto", or a number 0 .. DEVICE_ID_MAX */
+	char *id; /* "auto", or a number 0 .. DEVICE_ID_MAX */
 	uint64_t size; /* bytes; 0: from the backing */
 	uint64_t logical_block_size, physical_block_size; /* 0: from the backing */
-	int rotational;					  /* enum rotational */
+	int rotational; /* enum rotational */
 	/* [Queue] */
-	uint32_t queues;      /* 0: the daemon's default */
-	uint32_t depth;	      /* 0: the daemon's default */
+	uint32_t queues; /* 0: the daemon's default */
+	uint32_t depth; /* 0: the daemon's default */
 	uint64_t max_io_size; /* bytes, 4096 .. 32 MiB, multiple of 4096 */
-	char *cpu_affinity;   /* CPU list; NULL: as the kernel says */
+	char *cpu_affinity; /* CPU list; NULL: as the kernel says */
 };
 
 extern const struct ub_opt device_options[]; /* sections "Device" and "Queue" */

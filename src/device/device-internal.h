@@ -26,7 +26,7 @@
 
 /* What the kernel has of the device; undone in the opposite order. */
 struct device_kernel {
-	int dev_id;   /* -1: not added */
+	int dev_id; /* -1: not added */
 	bool stopped; /* STOP_DEV returned: there is no disk (any more) */
 	uint64_t cookie;
 	struct ublksrv_ctrl_dev_info info;
@@ -36,34 +36,35 @@ struct device_kernel {
 	unsigned int n_threads; /* started, not yet done */
 	unsigned int n_armed, n_exited;
 	int arm_error, exit_error; /* of a queue, 0: none */
-	bool quitting;		   /* the queues were told to end */
-	bool aborting;		   /* ... and before that, to fail what they hold */
+	bool quitting; /* the queues were told to end */
+	bool aborting; /* ... and before that, to fail what they hold */
 };
 
 struct device {
 	struct manager *manager;
-	struct list link;	       /* manager->devices, sorted by name */
-	struct device_config *config;  /* in force */
+	struct list link; /* manager->devices, sorted by name */
+	struct device_config *config; /* in force */
 	struct device_config *changed; /* read since, for the next start; NULL: none */
-	bool orphaned;		       /* its file is gone: forgotten when it stops */
-	bool doomed;		       /* to be deleted when the running operation ends */
+	bool orphaned; /* its file is gone: forgotten when it stops */
+	bool autostart_due; /* to be started when fewer others are being started */
+	bool doomed; /* to be deleted when the running operation ends */
 
 	enum device_state state;
 	const char *sub_state, *operation;
-	struct failure failure;	   /* of the running operation */
+	struct failure failure; /* of the running operation */
 	struct failure last_error; /* of the last finished one */
 	uint64_t state_change_usec, active_usec;
 	uint64_t start_order; /* grows with every start */
-	struct list waits;    /* struct device_wait */
+	struct list waits; /* struct device_wait */
 	sd_event_source *wait_timer;
 
 	/* the running sequence */
 	struct co co, down_co;
-	void (*run)(struct device *d);	/* start or stop; called again after every await */
+	void (*run)(struct device *d); /* start or stop; called again after every await */
 	void (*down)(struct device *d); /* what follows the teardown */
-	int res;			/* of the awaited step */
-	unsigned int i;			/* loop counter that survives awaits */
-	bool cancelled;			/* the start's time is up, or the daemon stops */
+	int res; /* of the awaited step */
+	unsigned int i; /* loop counter that survives awaits */
+	bool cancelled; /* the start's time is up, or the daemon stops */
 	struct device_stop_options stop;
 	struct ctrl_cmd cmd;
 	struct job job;
@@ -74,7 +75,7 @@ struct device {
 	void *target_state; /* live; NULL when closed */
 	bool target_opened; /* open() was called, close() is due */
 	struct device_kernel kernel;
-	bool queue_failed;   /* a queue thread ended although nobody stopped the device */
+	bool queue_failed; /* a queue thread ended although nobody stopped the device */
 	bool awaiting_exits; /* the teardown waits for the queue threads */
 	unsigned int sync_ticks;
 	uint64_t done_at_tick; /* forced stop: requests completed when it was last looked at */

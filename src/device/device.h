@@ -40,13 +40,13 @@ const char *device_state_name(enum device_state s);
 struct device_wait {
 	/* @f: NULL on success. The device may be gone after done() returns. */
 	void (*done)(struct device_wait *w, const struct failure *f);
-	struct list link;	/* device->waits */
+	struct list link; /* device->waits */
 	uint64_t deadline_usec; /* CLOCK_MONOTONIC; set by the device */
 };
 
 struct device_stop_options {
-	bool force;	       /* stop although it is in use; fail requests that do not end */
-	bool quiet;	       /* being in use is no news: do not log it */
+	bool force; /* stop although it is in use; fail requests that do not end */
+	bool quiet; /* being in use is no news: do not log it */
 	uint64_t timeout_usec; /* how long the caller waits; 0: the daemon's StopTimeoutSec */
 };
 
@@ -75,12 +75,12 @@ struct device_counters {
 struct device_status {
 	const char *name;
 	enum device_state state;
-	const char *sub_state;			/* step of the running sequence, "" if none */
-	const char *operation;			/* "start", "stop" or "" */
-	const struct failure *last_error;	/* kind FAILURE_NONE: none since the last success */
-	int dev_id;				/* -1: not in the kernel */
+	const char *sub_state; /* step of the running sequence, "" if none */
+	const char *operation; /* "start", "stop" or "" */
+	const struct failure *last_error; /* kind FAILURE_NONE: none since the last success */
+	int dev_id; /* -1: not in the kernel */
 	char block_device[32], char_device[32]; /* "" when there is none */
-	uint64_t size;				/* bytes; 0 while unknown */
+	uint64_t size; /* bytes; 0 while unknown */
 	bool read_only;
 	bool autostart;
 	bool needs_restart; /* the file differs from what runs */
@@ -88,8 +88,8 @@ struct device_status {
 	const char *target;
 	const char *backing; /* "" if the target has none */
 	const char *description;
-	const char *fragment_path;		 /* "" if none */
-	char *const *dropin_paths;		 /* NULL-terminated or NULL */
+	const char *fragment_path; /* "" if none */
+	char *const *dropin_paths; /* NULL-terminated or NULL */
 	uint64_t state_change_usec, active_usec; /* CLOCK_REALTIME; 0: never */
 };
 

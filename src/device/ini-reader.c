@@ -23,8 +23,8 @@ struct reader {
 	char *line; /* owned, getline's; inih has got it or its beginning */
 	size_t line_size;
 	const char *text; /* in line: without the blanks around */
-	size_t len;	  /* of text */
-	bool cut;	  /* inih has got only the beginning of text */
+	size_t len; /* of text */
+	bool cut; /* inih has got only the beginning of text */
 	unsigned int number;
 	enum { SECTION_NONE, SECTION_READ, SECTION_SKIPPED } section;
 	int error; /* -ENOMEM, or 0 */

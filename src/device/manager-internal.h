@@ -33,7 +33,8 @@ struct manager {
 	/* start-up */
 	void (*ready)(void *arg);
 	void *ready_arg;
-	unsigned int n_starting; /* autostarts not yet ended */
+	unsigned int n_starting; /* autostarts not yet ended, those still to begin included */
+	unsigned int n_autostarts; /* of them under way */
 	struct sweep *sweep;
 	sd_event_source *sweep_timer;
 	void (*sweep_done)(struct manager *m); /* waits for the next look */
@@ -54,8 +55,10 @@ void manager_changed(struct manager *m);
 int manager_check_id(struct manager *m, const struct device_config *config,
 		     const struct device *self, struct failure *f);
 
-/** manager_autostart - start a device nobody waits for but manager_start() */
+/** manager_autostart - start a device nobody waits for but manager_start(), now or when others that
+ *  are being started have ended; manager_autostart_cancel - not, if it has not begun */
 void manager_autostart(struct manager *m, struct device *d);
+void manager_autostart_cancel(struct manager *m, struct device *d);
 
 /* ---- sweep.c */
 

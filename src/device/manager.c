@@ -318,6 +318,7 @@ static void manager_forget(struct manager *m, struct device *d)
 
 	(void) snprintf(name, sizeof(name), "%s", device_get_name(d));
 	m->n_devices--;
+	manager_autostart_cancel(m, d);
 	(void) device_free(d);
 	if (m->listener)
 		m->listener->device_removed(m->listener_arg, name);
@@ -357,6 +358,11 @@ struct autostart_wait {
 	struct manager *manager;
 };
 
+/* So many at a time: the time a start is given is its own, not a queue's. */
+enum { AUTOSTARTS_MAX = 32 };
+
+static void autostart_more(struct manager *m);
+
 static void manager_started_one(struct manager *m)
 {
 	if (--m->n_starting || !m->ready)
@@ -374,39 +380,83 @@ static void on_autostarted(struct device_wait *w, const struct failure *f)
 	struct manager *m = a->manager;
 
 	free(a); /* the failure was logged with the device's name */
+	m->n_autostarts--;
 	manager_started_one(m);
+	autostart_more(m);
+}
+
+static int autostart_one(struct manager *m, struct device *d, struct failure *f)
+{
+	struct autostart_wait *a = calloc(1, sizeof(*a));
+	int r;
+
+	if (!a)
+		return failure_set(f, FAILURE_NO_MEMORY, ENOMEM, "out of memory");
+	a->wait.done = on_autostarted;
+	a->manager = m;
+	r = device_start(d, 0, &a->wait, f);
+	if (r < 0)
+		free(a);
+	else
+		m->n_autostarts++;
+	return r;
+}
+
+static struct device *next_due(struct manager *m)
+{
+	struct device *d = NULL;
+
+	while ((d = manager_next(m, d)))
+		if (d->autostart_due)
+			return d;
+	return NULL;
+}
+
+static void autostart_more(struct manager *m)
+{
+	struct device *d;
+
+	while (m->n_autostarts < AUTOSTARTS_MAX && (d = next_due(m))) {
+		struct failure f = {0};
+
+		d->autostart_due = false;
+		/* A client, or a reload, may have been quicker. */
+		if (d->run || d->state == DEVICE_RUNNING) {
+			manager_started_one(m);
+		} else if (autostart_one(m, d, &f) < 0) {
+			d->last_error = f;
+			log_full(LOG_ERR, f.error, device_get_name(d), NULL, 0, "not started: %s",
+				 f.text);
+			device_enter(d, DEVICE_FAILED);
+			manager_started_one(m);
+		}
+	}
 }
 
 void manager_autostart(struct manager *m, struct device *d)
 {
-	struct autostart_wait *a = calloc(1, sizeof(*a));
-	struct failure f = {0};
-
-	if (!a) {
-		log_full(LOG_ERR, ENOMEM, device_get_name(d), NULL, 0,
-			 "not started: out of memory");
+	if (d->autostart_due)
 		return;
-	}
-	a->wait.done = on_autostarted;
-	a->manager = m;
+	d->autostart_due = true;
 	m->n_starting++;
-	if (device_start(d, 0, &a->wait, &f) == 0)
+	autostart_more(m);
+}
+
+void manager_autostart_cancel(struct manager *m, struct device *d)
+{
+	if (!d->autostart_due)
 		return;
-	d->last_error = f;
-	log_full(LOG_ERR, f.error, device_get_name(d), NULL, 0, "not started: %s", f.text);
-	device_enter(d, DEVICE_FAILED);
-	on_autostarted(&a->wait, &f);
+	d->autostart_due = false;
+	manager_started_one(m);
 }
 
 static void manager_start_devices(struct manager *m)
 {
 	struct device *d = NULL;
 
-	while ((d = manager_next(m, d))) {
-		/* A client, or a reload, may have been quicker. */
-		if (d->config->autostart == AUTOSTART_YES && !d->run && d->state == DEVICE_DEFINED)
+	while ((d = manager_next(m, d)))
+		if (d->config->autostart == AUTOSTART_YES && d->state == DEVICE_DEFINED && !d->run)
 			manager_autostart(m, d);
-	}
 	manager_started_one(m);
 }
 

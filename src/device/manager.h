@@ -32,7 +32,7 @@ struct manager_listener {
 	void (*device_new)(void *arg, struct device *d);
 	void (*device_changed)(void *arg, struct device *d);
 	void (*device_removed)(void *arg, const char *name); /* the device is already unlinked */
-	void (*manager_changed)(void *arg);		     /* state, number of devices, files */
+	void (*manager_changed)(void *arg); /* state, number of devices, files */
 };
 
 /**
@@ -87,7 +87,7 @@ struct device *manager_next(struct manager *m, const struct device *prev);
 struct reload_change {
 	char *device;
 	const char *change; /* added updated pending-restart orphaned removed invalid unchanged */
-	char *detail;	    /* "" or a sentence */
+	char *detail; /* "" or a sentence */
 };
 
 struct reload_result {
@@ -108,9 +108,9 @@ int manager_reload(struct manager *m, struct reload_result *r, struct failure *f
 struct manager_status {
 	enum manager_state state;
 	uint32_t n_devices, n_running, n_failed;
-	const char *kernel_problem;  /* why no device can be started, NULL if they can */
-	uint64_t kernel_features;    /* UBLK_F_*, 0 while unknown */
-	uint64_t last_reload_usec;   /* CLOCK_REALTIME, 0: never */
+	const char *kernel_problem; /* why no device can be started, NULL if they can */
+	uint64_t kernel_features; /* UBLK_F_*, 0 while unknown */
+	uint64_t last_reload_usec; /* CLOCK_REALTIME, 0: never */
 	uint32_t last_reload_failed; /* devices found invalid by it */
 };
 

@@ -9,10 +9,10 @@
 #include <stddef.h>
 
 struct problem {
-	char *file;	   /* NULL: not from a file (D-Bus settings) */
+	char *file; /* NULL: not from a file (D-Bus settings) */
 	unsigned int line; /* 0: about the file as a whole */
-	char *text;	   /* "[Queue] Depth=9000: must be 1 .. 4096" */
-	bool fatal;	   /* false: a warning */
+	char *text; /* "[Queue] Depth=9000: must be 1 .. 4096" */
+	bool fatal; /* false: a warning */
 };
 
 /* Behind this many nothing is recorded, only counted: no file is worth more of our memory. */
@@ -21,17 +21,17 @@ struct problem {
 struct problems {
 	struct problem *v;
 	size_t n;
-	size_t n_fatal;	    /* counts those that could not be recorded, too */
+	size_t n_fatal; /* counts those that could not be recorded, too */
 	bool out_of_memory; /* a problem could not be recorded; counts as fatal */
 };
 
 /* One setting as it was written, whatever becomes of it. */
 struct setting {
-	const char *file;  /* NULL: by D-Bus; borrowed, outlives the setting */
+	const char *file; /* NULL: by D-Bus; borrowed, outlives the setting */
 	unsigned int line; /* 0: it was not written anywhere */
-	char *section;	   /* NULL: by D-Bus */
-	char *key;	   /* NULL: the line is the section's header */
-	char *value;	   /* NULL: as the key */
+	char *section; /* NULL: by D-Bus */
+	char *key; /* NULL: the line is the section's header */
+	char *value; /* NULL: as the key */
 };
 
 /** problems_add - one more problem, at its place. Out of memory is noted in @p.

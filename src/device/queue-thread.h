@@ -15,8 +15,8 @@
 
 struct queue_thread {
 	/* set by the caller */
-	struct mailbox *home;			/* of the main thread */
-	void (*armed)(struct queue_thread *t);	/* main thread; result in armed_res */
+	struct mailbox *home; /* of the main thread */
+	void (*armed)(struct queue_thread *t); /* main thread; result in armed_res */
 	void (*exited)(struct queue_thread *t); /* main thread; result in exit_res; then join */
 	void *owner;
 	bool io_flusher;

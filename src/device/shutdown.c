@@ -98,12 +98,15 @@ void shutdown_progress(struct manager *m)
 void manager_shutdown(struct manager *m, void (*done)(void *arg), void *arg)
 {
 	uint64_t now = clock_usec(CLOCK_MONOTONIC);
+	struct device *d = NULL;
 	int r;
 
 	m->down = done;
 	m->down_arg = arg;
 	m->ready = NULL;
 	m->state = MANAGER_STOPPING;
+	while ((d = manager_next(m, d)))
+		manager_autostart_cancel(m, d);
 	manager_changed(m);
 	m->shutdown_force_usec = now + m->config.stop_timeout_usec;
 	m->shutdown_end_usec = m->shutdown_force_usec + LEAVE_USEC;

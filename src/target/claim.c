@@ -17,8 +17,8 @@ enum { LOCK_TRIES = 100, LOCK_PAUSE_MS = 50 };
 
 struct claim {
 	struct claim *next_own; /* same device */
-	struct claim *next;	/* the table */
-	const char *device;	/* borrowed from the ub_dev, which outlives its claims */
+	struct claim *next; /* the table */
+	const char *device; /* borrowed from the ub_dev, which outlives its claims */
 	dev_t dev;
 	ino_t ino; /* 0 for block devices: dev is theirs then */
 	uint64_t begin, end;

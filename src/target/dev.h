@@ -15,7 +15,7 @@
 struct claim;
 
 struct ub_file {
-	int fd;		   /* owned by the ub_dev */
+	int fd; /* owned by the ub_dev */
 	unsigned int slot; /* in the registered files of every queue's ring */
 };
 

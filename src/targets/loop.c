@@ -54,7 +54,7 @@ struct backing {
 	int fd; /* owned until ub_dev_file() */
 	struct stat st;
 	uint64_t size;
-	uint32_t block_size;   /* of a block device, else 512 */
+	uint32_t block_size; /* of a block device, else 512 */
 	uint32_t direct_align; /* of offset, length and memory; 0: no O_DIRECT */
 };
 

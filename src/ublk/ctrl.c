@@ -24,7 +24,7 @@ enum { CTRL_MAX_GUARD_DEATHS = 5 };
 struct ctrl {
 	const char *node, *program;
 	int epoll, timer;
-	int sock;    /* to the guard, -1: none */
+	int sock; /* to the guard, -1: none */
 	int control; /* the node, -1: not open; kept to start another guard */
 	pid_t guard;
 	int ring_error;

@@ -37,7 +37,7 @@ struct command {
 	struct guard *guard;
 	struct list link; /* guard->commands */
 	struct guard_request req;
-	int fd;	 /* SYNC: the open block device, or -1 */
+	int fd; /* SYNC: the open block device, or -1 */
 	int res; /* SYNC: what is reported once it is closed */
 };
 

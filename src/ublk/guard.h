@@ -34,7 +34,7 @@ struct guard_request {
 	uint32_t op;
 	uint32_t dev_id;
 	uint64_t data;
-	uint16_t len;	   /* bytes of payload, a path prefix included */
+	uint16_t len; /* bytes of payload, a path prefix included */
 	uint16_t path_len; /* of them the path prefix */
 	uint32_t pad;
 	uint8_t payload[GUARD_PAYLOAD_MAX];

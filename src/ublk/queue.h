@@ -29,10 +29,10 @@
 
 struct queue_config {
 	unsigned int q_id;
-	unsigned int depth;    /* 1 .. 4096 */
+	unsigned int depth; /* 1 .. 4096 */
 	uint32_t max_io_bytes; /* multiple of 4096 */
-	int char_fd;	       /* /dev/ublkcN; borrowed */
-	const int *files;      /* the target's; the array is copied, the files are borrowed */
+	int char_fd; /* /dev/ublkcN; borrowed */
+	const int *files; /* the target's; the array is copied, the files are borrowed */
 	unsigned int n_files;
 	const struct ub_target *target;
 	void *state;
@@ -74,10 +74,10 @@ struct slot {
 	struct ur_op fetched;
 	unsigned int tag;
 	unsigned int refs;
-	int error;     /* first one, 0 if none */
-	bool busy;     /* holds a request the kernel waits for */
+	int error; /* first one, 0 if none */
+	bool busy; /* holds a request the kernel waits for */
 	bool answered; /* the target did something about it */
-	bool aborted;  /* invariant 3 */
+	bool aborted; /* invariant 3 */
 };
 
 struct queue {
@@ -91,7 +91,7 @@ struct queue {
 	struct buffer buffer;
 	struct slot *slots;
 	struct slot_op *ops; /* depth * max_ops */
-	uint8_t *privs;	     /* depth * io_size */
+	uint8_t *privs; /* depth * io_size */
 	unsigned int max_ops;
 	unsigned int n_live; /* tags not ended */
 	unsigned int n_busy;

@@ -24,19 +24,19 @@ struct fake_dev {
 	struct ublksrv_ctrl_dev_info info;
 	struct ublk_params params;
 	struct fake_ublk *ublk;
-	unsigned int openers;	/* TRY_STOP_DEV: EBUSY */
-	bool claimed;		/* SYNC exclusive: EBUSY (mounted) */
-	int char_fd;		/* last one handed out */
+	unsigned int openers; /* TRY_STOP_DEV: EBUSY */
+	bool claimed; /* SYNC exclusive: EBUSY (mounted) */
+	int char_fd; /* last one handed out */
 	unsigned int char_busy; /* so many opens fail */
 	int char_error;
 };
 
 /* What one command does instead of what it is asked. */
 struct fake_fault {
-	uint32_t op;	    /* UBLK_U_CMD_*, GUARD_OP_SYNC; 0: no fault */
-	int res;	    /* answer with this ... */
-	bool silent;	    /* ... or do not answer (and do nothing), but to a cancel */
-	bool late;	    /* ... or do it, and answer when driver_release() is called */
+	uint32_t op; /* UBLK_U_CMD_*, GUARD_OP_SYNC; 0: no fault */
+	int res; /* answer with this ... */
+	bool silent; /* ... or do not answer (and do nothing), but to a cancel */
+	bool late; /* ... or do it, and answer when driver_release() is called */
 	unsigned int times; /* that often; 0: always */
 };
 
@@ -45,9 +45,9 @@ struct fake_driver {
 	unsigned int max_queues;
 	struct fake_dev devs[DRIVER_DEVS];
 	struct fake_fault fault;
-	bool fsync_waits;	   /* SYNC takes until no request is under way */
-	int char_error;		   /* every open of a char device */
-	unsigned int char_busy;	   /* the next so many opens fail with EBUSY */
+	bool fsync_waits; /* SYNC takes until no request is under way */
+	int char_error; /* every open of a char device */
+	unsigned int char_busy; /* the next so many opens fail with EBUSY */
 	unsigned int n_cmds[0x20]; /* by number */
 	unsigned int n_syncs, n_cancelled, n_added;
 	/* of the devices' own rings; NULL: do it */

@@ -55,7 +55,7 @@ struct fake_ublk {
 	uint8_t *descs;
 	struct fake_tag *tags;
 	unsigned int n_parked, n_busy, n_ended;
-	bool ended;	  /* the disk is gone: tags end as they come */
+	bool ended; /* the disk is gone: tags end as they come */
 	int refuse_fetch; /* -errno: every FETCH of queue refuse_queue */
 	unsigned int refuse_queue;
 	uint64_t deliveries, commits, aborts;
@@ -84,16 +84,16 @@ struct fake_op {
 	struct io_uring_sqe sqe;
 	uint8_t cmd[80]; /* of a 128-byte SQE */
 	uint64_t seq;
-	int fd;	       /* what it works on, its registered file resolved */
-	int res;       /* FAKE_ANSWER */
+	int fd; /* what it works on, its registered file resolved */
+	int res; /* FAKE_ANSWER */
 	uint32_t most; /* FAKE_DO of a READ or WRITE: at most so many bytes; 0: all */
 	bool in_use;
 };
 
 enum fake_verdict {
-	FAKE_DO,     /* do it */
+	FAKE_DO, /* do it */
 	FAKE_ANSWER, /* do not: complete with op->res */
-	FAKE_HOLD,   /* neither, until fake_finish() */
+	FAKE_HOLD, /* neither, until fake_finish() */
 };
 
 /* Held operations, oldest first; NULL behind the last. */
@@ -124,8 +124,8 @@ struct fake {
 	uint64_t n_ops; /* operations submitted */
 	uint64_t n_opcode[IORING_OP_LAST];
 	struct io_uring_sqe last; /* the last of them */
-	unsigned int n_rings;	  /* open ones */
-	unsigned int dropped;	  /* held operations their ring's end took along */
+	unsigned int n_rings; /* open ones */
+	unsigned int dropped; /* held operations their ring's end took along */
 };
 
 extern struct fake fake;

@@ -509,7 +509,7 @@ static void program_is_missing(void)
 
 /* ---- guards that die and are replaced: this program is the guard, too */
 
-#define LIVES "UBLKD_TEST_LIVES"   /* file with a byte per guard that was started */
+#define LIVES "UBLKD_TEST_LIVES" /* file with a byte per guard that was started */
 #define DEADLY "UBLKD_TEST_DEADLY" /* guards below this number die of any request */
 
 static char lives[] = "/tmp/ublkd-lives-XXXXXX";

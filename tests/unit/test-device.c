@@ -846,10 +846,10 @@ static void start_that_takes_too_long(void)
 	struct waiter w;
 
 	BEGIN();
-	bed.manager->config.start_timeout_usec = 300000;
+	bed.manager->config.start_timeout_usec = 800000;
 	d = loop_device("1");
 	driver.fault = (struct fake_fault){.op = UBLK_U_CMD_START_DEV, .silent = true};
-	CHECK_EQ(device_start(d, 50000, &waiter_new(&w)->wait, NULL), 0);
+	CHECK_EQ(device_start(d, 500000, &waiter_new(&w)->wait, NULL), 0);
 	CHECK(bed_wait(&w));
 	CHECK_EQ(w.failure.kind, FAILURE_TIMEOUT);
 	CHECK_CONTAINS(w.failure.text, "still starting (at step 'start-dev')");
@@ -870,7 +870,7 @@ static void start_cancelled_at_each_step(void)
 		BEGIN();
 		d = loop_device("1");
 		driver.fault = (struct fake_fault){.op = commands[i], .late = true, .times = 1};
-		CHECK_EQ(device_start(d, 20000, &waiter_new(&w)->wait, NULL), 0);
+		CHECK_EQ(device_start(d, 100000, &waiter_new(&w)->wait, NULL), 0);
 		CHECK(bed_wait(&w));
 		CHECK_EQ(w.failure.kind, FAILURE_TIMEOUT);
 		CHECK_EQ(d->state, DEVICE_STARTING);
@@ -896,7 +896,7 @@ static void deleted_while_cancelled(void)
 	BEGIN();
 	d = loop_device("1");
 	driver.fault = (struct fake_fault){.op = UBLK_U_CMD_SET_PARAMS, .late = true, .times = 1};
-	CHECK_EQ(device_start(d, 20000, &waiter_new(&w)->wait, NULL), 0);
+	CHECK_EQ(device_start(d, 100000, &waiter_new(&w)->wait, NULL), 0);
 	CHECK(bed_wait(&w));
 	CHECK_EQ(manager_delete(bed.manager, d, &f), 0);
 	CHECK(manager_find(bed.manager, "l") == d);

@@ -188,12 +188,12 @@ static void utf8_is_strict(void)
 					   "\xf0\x90\x80\x80",
 					   "\xf4\x8f\xbf\xbf"};
 	static const char *const bad[] = {
-		"\x80",		/* a continuation alone */
-		"\xc3",		/* cut short */
-		"\xc0\x80",	/* overlong */
+		"\x80", /* a continuation alone */
+		"\xc3", /* cut short */
+		"\xc0\x80", /* overlong */
 		"\xe0\x9f\xbf", /* overlong */
 		"\xf0\x8f\xbf\xbf",
-		"\xed\xa0\x80",	    /* surrogate */
+		"\xed\xa0\x80", /* surrogate */
 		"\xf4\x90\x80\x80", /* above U+10FFFF */
 		"\xf8\x88\x80\x80\x80",
 		"\xff",

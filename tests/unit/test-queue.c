@@ -1030,7 +1030,7 @@ static void files_are_copied(void)
 struct model {
 	uint8_t bytes[FILE_BYTES];
 	struct fake_request *busy[REGIONS]; /* one request per region at a time */
-	int expected[REGIONS];		    /* error that was injected, 0: none */
+	int expected[REGIONS]; /* error that was injected, 0: none */
 	uint8_t written[REGIONS][MAX_IO];
 	unsigned int flush_errors, flush_errors_seen;
 	uint64_t seed;

@@ -30,16 +30,16 @@ extern "C" {
  */
 #define UB_ABI 1
 
-struct ub_dev;	/* one device while it is opened and closed */
+struct ub_dev; /* one device while it is opened and closed */
 struct ub_file; /* a file the queues do I/O on */
 struct io_uring_sqe;
 
 /* ---------------------------------------------------------------- requests */
 
 enum ub_op {
-	UB_READ,    /* fill buf with len bytes from off */
-	UB_WRITE,   /* store len bytes of buf at off; durable before completion if UB_FUA */
-	UB_FLUSH,   /* all writes completed before this one become durable; off and len are 0 */
+	UB_READ, /* fill buf with len bytes from off */
+	UB_WRITE, /* store len bytes of buf at off; durable before completion if UB_FUA */
+	UB_FLUSH, /* all writes completed before this one become durable; off and len are 0 */
 	UB_DISCARD, /* the range's content is no longer needed */
 	UB_WRITE_ZEROES, /* the range reads as zeroes after; must stay allocated if UB_NOUNMAP */
 };
@@ -113,18 +113,18 @@ unsigned int ub_file_slot(const struct ub_file *file);
  * said) otherwise; open() replaces every 0 by what the backing wants and refuses what it cannot do.
  */
 struct ub_limits {
-	uint64_t size;			 /* bytes; open() must leave it > 0 */
-	uint32_t logical_block_size;	 /* 512 .. 4096, power of two */
-	uint32_t physical_block_size;	 /* >= logical, power of two, <= 256 MiB */
-	uint32_t io_min, io_opt;	 /* bytes, power of two, <= 256 MiB; 0: none */
-	uint32_t discard_granularity;	 /* bytes; needed if max_discard_bytes */
-	uint32_t dma_alignment;		 /* bytes, power of two <= 4096; 0: the kernel's default */
-	uint64_t max_discard_bytes;	 /* 0: discard is not offered */
+	uint64_t size; /* bytes; open() must leave it > 0 */
+	uint32_t logical_block_size; /* 512 .. 4096, power of two */
+	uint32_t physical_block_size; /* >= logical, power of two, <= 256 MiB */
+	uint32_t io_min, io_opt; /* bytes, power of two, <= 256 MiB; 0: none */
+	uint32_t discard_granularity; /* bytes; needed if max_discard_bytes */
+	uint32_t dma_alignment; /* bytes, power of two <= 4096; 0: the kernel's default */
+	uint64_t max_discard_bytes; /* 0: discard is not offered */
 	uint64_t max_write_zeroes_bytes; /* 0: the kernel writes the zeroes itself */
 	bool read_only;
 	bool volatile_cache; /* completed writes need a FLUSH to be durable */
-	bool fua;	     /* UB_FUA is honoured; needs volatile_cache */
-	int rotational;	     /* 0, 1, or -1: not fixed (then 0) */
+	bool fua; /* UB_FUA is honoured; needs volatile_cache */
+	int rotational; /* 0, 1, or -1: not fixed (then 0) */
 };
 
 /** ub_dev_limits - open() only */
@@ -157,10 +157,10 @@ int ub_dev_claim(struct ub_dev *dev, int fd, const char *path, uint64_t off, uin
 		 bool writable);
 
 enum ub_failure {
-	UB_E_CONFIG,  /* an option makes no sense with this backing: InvalidConfiguration */
+	UB_E_CONFIG, /* an option makes no sense with this backing: InvalidConfiguration */
 	UB_E_BACKING, /* the backing is missing, unreadable, of the wrong kind: BackingUnavailable
 		       */
-	UB_E_IN_USE,  /* somebody else has it: BackingInUse */
+	UB_E_IN_USE, /* somebody else has it: BackingInUse */
 	UB_E_UNSUPPORTED, /* this kernel or file system cannot: KernelUnsupported */
 };
 
@@ -173,22 +173,22 @@ int ub_dev_fail(struct ub_dev *dev, enum ub_failure what, int error, const char 
 
 enum ub_opt_type {
 	UB_TYPE_STRING, /* char *, allocated by the core */
-	UB_TYPE_PATH,	/* char *, must be absolute */
-	UB_TYPE_BYTES,	/* uint64_t, "10G" */
-	UB_TYPE_UINT,	/* uint32_t, min .. max */
-	UB_TYPE_BOOL,	/* bool */
-	UB_TYPE_ENUM,	/* int, index into `values` */
-	UB_TYPE_USEC,	/* uint64_t, "5s" */
+	UB_TYPE_PATH, /* char *, must be absolute */
+	UB_TYPE_BYTES, /* uint64_t, "10G" */
+	UB_TYPE_UINT, /* uint32_t, min .. max */
+	UB_TYPE_BOOL, /* bool */
+	UB_TYPE_ENUM, /* int, index into `values` */
+	UB_TYPE_USEC, /* uint64_t, "5s" */
 };
 
 /* One row: drives the parser, --help-target, the D-Bus view and the shipped sample. */
 struct ub_opt {
-	const char *key;	   /* as in the INI file, CamelCase */
-	const char *help;	   /* one line */
-	const char *dflt;	   /* default as text; NULL: unset (0, NULL) */
+	const char *key; /* as in the INI file, CamelCase */
+	const char *help; /* one line */
+	const char *dflt; /* default as text; NULL: unset (0, NULL) */
 	const char *const *values; /* UB_TYPE_ENUM: NULL-terminated */
-	uint64_t min, max;	   /* UINT, BYTES, USEC; inclusive; max 0: no limit */
-	size_t offset;		   /* of the field in the state struct */
+	uint64_t min, max; /* UINT, BYTES, USEC; inclusive; max 0: no limit */
+	size_t offset; /* of the field in the state struct */
 	enum ub_opt_type type;
 	bool required;
 	/* For tables that serve several sections or another name on D-Bus; targets leave them NULL.
@@ -216,15 +216,15 @@ struct ub_opt {
 /* ---------------------------------------------------------------- the target */
 
 struct ub_target {
-	uint32_t abi;		      /* UB_ABI, set by UB_TARGET */
-	uint32_t size;		      /* sizeof(struct ub_target), set by UB_TARGET */
-	const char *name;	      /* as in Target= */
-	const char *section;	      /* INI section of its options, as "Loop" */
-	const char *description;      /* one line */
+	uint32_t abi; /* UB_ABI, set by UB_TARGET */
+	uint32_t size; /* sizeof(struct ub_target), set by UB_TARGET */
+	const char *name; /* as in Target= */
+	const char *section; /* INI section of its options, as "Loop" */
+	const char *description; /* one line */
 	const struct ub_opt *options; /* ends with a row without key */
-	size_t state_size;	      /* of the state struct */
-	size_t io_size;		      /* private bytes per request, <= 256 */
-	uint32_t max_ops;	      /* operations one request may have in flight; 0 means 1 */
+	size_t state_size; /* of the state struct */
+	size_t io_size; /* private bytes per request, <= 256 */
+	uint32_t max_ops; /* operations one request may have in flight; 0 means 1 */
 
 	/* Set-up thread; may block; records a failure by ub_dev_fail(). Omitted: only for targets
 	 * whose limits are all fixed by the administrator. */
