@@ -261,8 +261,9 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
 	return run(m, userdata, BUS_DELETE, BUS_OPTIONS_STOP, error);
 }
 
-int bus_device_json(struct bus_device *bd, sd_bus *sd, FILE *f)
+int bus_device_json(void *device, sd_bus *sd, FILE *f)
 {
+	struct bus_device *bd = device;
 	int r;
 
 	(void) fputc('{', f);
@@ -273,20 +274,7 @@ int bus_device_json(struct bus_device *bd, sd_bus *sd, FILE *f)
 
 static int method_describe(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-	_cleanup_free_ char *text = NULL;
-	size_t size;
-	FILE *f;
-	int r;
-
-	f = open_memstream(&text, &size);
-	if (!f)
-		return -ENOMEM;
-	r = bus_device_json(userdata, sd_bus_message_get_bus(m), f);
-	if (fclose(f) != 0)
-		return -ENOMEM;
-	if (r < 0)
-		return r;
-	return sd_bus_reply_method_return(m, "s", text);
+	return bus_reply_written(m, bus_device_json, userdata);
 }
 
 #define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE

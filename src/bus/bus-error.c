@@ -79,37 +79,40 @@ int bus_set_failure(sd_bus_error *error, const char *device, const struct failur
 	return sd_bus_error_set(error, bus_failure_name(f->kind, name), text);
 }
 
-int bus_set_errorf(sd_bus_error *error, enum failure_kind kind, const char *fmt, ...)
-{
-	char name[BUS_ERROR_NAME_MAX];
-	_cleanup_free_ char *text = NULL;
-	va_list ap;
-	int r;
+static int set_formatted(sd_bus_error *error, const char *name, const char *fmt, va_list ap)
+	__attribute__((format(printf, 3, 0)));
 
-	va_start(ap, fmt);
-	r = vasprintf(&text, fmt, ap);
-	va_end(ap);
-	if (r < 0) {
+static int set_formatted(sd_bus_error *error, const char *name, const char *fmt, va_list ap)
+{
+	_cleanup_free_ char *text = NULL;
+
+	if (vasprintf(&text, fmt, ap) < 0) {
 		text = NULL;
 		return sd_bus_error_set(error, SD_BUS_ERROR_NO_MEMORY, NULL);
 	}
 	bus_clean_text(text);
-	return sd_bus_error_set(error, bus_failure_name(kind, name), text);
+	return sd_bus_error_set(error, name, text);
+}
+
+int bus_set_errorf(sd_bus_error *error, enum failure_kind kind, const char *fmt, ...)
+{
+	char name[BUS_ERROR_NAME_MAX];
+	va_list ap;
+	int r;
+
+	va_start(ap, fmt);
+	r = set_formatted(error, bus_failure_name(kind, name), fmt, ap);
+	va_end(ap);
+	return r;
 }
 
 int bus_set_argsf(sd_bus_error *error, const char *fmt, ...)
 {
-	_cleanup_free_ char *text = NULL;
 	va_list ap;
 	int r;
 
 	va_start(ap, fmt);
-	r = vasprintf(&text, fmt, ap);
+	r = set_formatted(error, SD_BUS_ERROR_INVALID_ARGS, fmt, ap);
 	va_end(ap);
-	if (r < 0) {
-		text = NULL;
-		return sd_bus_error_set(error, SD_BUS_ERROR_NO_MEMORY, NULL);
-	}
-	bus_clean_text(text);
-	return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS, text);
+	return r;
 }

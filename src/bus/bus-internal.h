@@ -94,8 +94,8 @@ int bus_device_find(sd_bus *sd, const char *path, const char *interface, void *u
 int bus_device_enumerate(sd_bus *sd, const char *prefix, void *userdata, char ***ret_nodes,
 			 sd_bus_error *error);
 
-/** bus_device_json - all properties of a device as a JSON object; Return: 0 or -errno */
-int bus_device_json(struct bus_device *bd, sd_bus *sd, FILE *f);
+/** bus_device_json - all properties of a struct bus_device as a JSON object; Return: 0 or -errno */
+int bus_device_json(void *device, sd_bus *sd, FILE *f);
 
 /** bus_device_path - object path of a device's name; Return: 0 or -ENOMEM */
 int bus_device_path(const char *name, char **ret);
@@ -174,6 +174,10 @@ void bus_properties_changed(struct bus *b, const char *path, const char *interfa
 /** bus_properties_remember - the same without telling anybody */
 void bus_properties_remember(struct bus *b, const char *path, const char *interface,
 			     const sd_bus_vtable *vtable, void *userdata, char ***shown);
+
+/** bus_reply_written - answer @m with the string that @write makes of @object; Return: as a method */
+int bus_reply_written(sd_bus_message *m, int (*write)(void *object, sd_bus *sd, FILE *f),
+		      void *object);
 
 /** bus_properties_json - every property as `"Name":value`, comma between. Return: 0 or -errno */
 int bus_properties_json(sd_bus *sd, const char *path, const char *interface,

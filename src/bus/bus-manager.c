@@ -334,8 +334,9 @@ static int method_reload(sd_bus_message *m, void *userdata, sd_bus_error *error)
 	return sd_bus_send(NULL, reply, NULL);
 }
 
-static int write_description(struct bus *b, sd_bus *sd, FILE *f)
+static int write_description(void *bus, sd_bus *sd, FILE *f)
 {
+	struct bus *b = bus;
 	struct bus_device *bd, *next;
 	bool first = true;
 	int r;
@@ -360,20 +361,7 @@ static int write_description(struct bus *b, sd_bus *sd, FILE *f)
 
 static int method_describe(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
-	_cleanup_free_ char *text = NULL;
-	size_t size;
-	FILE *f;
-	int r;
-
-	f = open_memstream(&text, &size);
-	if (!f)
-		return -ENOMEM;
-	r = write_description(userdata, sd_bus_message_get_bus(m), f);
-	if (fclose(f) != 0)
-		return -ENOMEM;
-	if (r < 0)
-		return r;
-	return sd_bus_reply_method_return(m, "s", text);
+	return bus_reply_written(m, write_description, userdata);
 }
 
 #define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE

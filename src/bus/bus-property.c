@@ -177,3 +177,22 @@ void bus_shown_free(const sd_bus_vtable *vtable, char **shown)
 		free(shown[i]);
 	free(shown);
 }
+
+int bus_reply_written(sd_bus_message *m, int (*write)(void *object, sd_bus *sd, FILE *f),
+		      void *object)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t size;
+	FILE *f;
+	int r;
+
+	f = open_memstream(&text, &size);
+	if (!f)
+		return -ENOMEM;
+	r = write(object, sd_bus_message_get_bus(m), f);
+	if (fclose(f) != 0)
+		return -ENOMEM;
+	if (r < 0)
+		return r;
+	return sd_bus_reply_method_return(m, "s", text);
+}

@@ -35,9 +35,12 @@ static struct fake_dev *dev_of(uint32_t id)
 
 static bool char_is_open(const struct fake_dev *d)
 {
+	char path[40];
 	struct stat st;
 
-	return d->char_fd >= 0 && fstat(d->char_fd, &st) == 0 && st.st_ino == d->ublk->ino;
+	/* By name: the number may be another file's by now, which is none of our business. */
+	(void) snprintf(path, sizeof(path), "/proc/self/fd/%d", d->char_fd);
+	return d->char_fd >= 0 && stat(path, &st) == 0 && st.st_ino == d->ublk->ino;
 }
 
 static void dev_remove(struct fake_dev *d)
