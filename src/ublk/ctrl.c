@@ -284,11 +284,11 @@ static void ctrl_reply(struct ctrl *c, const struct guard_reply *r)
 {
 	struct ctrl_cmd *cmd;
 
-	c->deaths = 0;
 	if (r->op == GUARD_OP_READY) {
 		c->ring_error = r->res;
 		return;
 	}
+	c->deaths = 0;
 	cmd = ctrl_find(c, r->id);
 	if (!cmd)
 		return ctrl_late_reply(c, r);
