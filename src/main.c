@@ -49,6 +49,7 @@ struct app {
 	struct manager *manager;
 	struct bus *bus;
 	int lock;
+	uint64_t told; /* what the service manager knows, as on_post() sums it up */
 };
 
 /* ---- arguments */
@@ -274,6 +275,22 @@ static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void
 	return 0;
 }
 
+/* After each turn of the loop: what `systemctl status` shows is how things are. */
+static int on_post(sd_event_source *s, void *arg)
+{
+	struct app *a = arg;
+	struct manager_status st;
+	uint64_t sum;
+
+	manager_get_status(a->manager, &st);
+	sum = (uint64_t) st.n_devices << 40 ^ (uint64_t) st.n_running << 20 ^ st.n_failed;
+	if (st.state != MANAGER_RUNNING || sum == a->told)
+		return 0;
+	a->told = sum;
+	notify_status(a, "");
+	return 0;
+}
+
 static int handle_signals(struct app *a)
 {
 	int r;
@@ -357,6 +374,9 @@ static int build(struct app *a)
 	if (r < 0)
 		return r;
 	r = manager_new(a->event, a->ctrl, &a->paths, &a->config, &a->manager);
+	if (r < 0)
+		return r;
+	r = sd_event_add_post(a->event, NULL, on_post, a);
 	if (r < 0)
 		return r;
 	r = bus_new(a->event, a->manager, &a->bus);

@@ -175,7 +175,8 @@ void bus_properties_changed(struct bus *b, const char *path, const char *interfa
 void bus_properties_remember(struct bus *b, const char *path, const char *interface,
 			     const sd_bus_vtable *vtable, void *userdata, char ***shown);
 
-/** bus_reply_written - answer @m with the string that @write makes of @object; Return: as a method */
+/** bus_reply_written - answer @m with the string that @write makes of @object
+ *  Return: as a method */
 int bus_reply_written(sd_bus_message *m, int (*write)(void *object, sd_bus *sd, FILE *f),
 		      void *object);
 

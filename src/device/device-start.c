@@ -297,7 +297,7 @@ static int fail_from_queues(struct device *d)
 static void start_failed(struct device *d)
 {
 	/* Cancelled, and not because its time was up. */
-	(void) failure_set(&d->failure, FAILURE_CANCELLED, ECANCELED,
+	(void) failure_set(&d->failure, FAILURE_SHUTTING_DOWN, ESHUTDOWN,
 			   "the start was cancelled: ublkd is shutting down");
 	device_finish(d, DEVICE_FAILED);
 }

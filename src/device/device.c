@@ -349,7 +349,7 @@ static void status_of_kernel(const struct device *d, struct device_status *s)
 	s->queue_depth = k->info.queue_depth;
 	s->max_io_bytes = k->info.max_io_buf_bytes;
 	(void) snprintf(s->char_device, sizeof(s->char_device), "/dev/ublkc%d", k->dev_id);
-	if (d->state == DEVICE_RUNNING || d->state == DEVICE_STOPPING)
+	if (!k->stopped && (d->state == DEVICE_RUNNING || d->state == DEVICE_STOPPING))
 		(void) snprintf(s->block_device, sizeof(s->block_device), "/dev/ublkb%d",
 				k->dev_id);
 	s->size = k->params.basic.dev_sectors << 9;

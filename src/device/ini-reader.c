@@ -249,7 +249,8 @@ static char *whole_value(const struct reader *r)
 static int take_setting(void *arg, const char *section, const char *key, const char *value)
 {
 	struct reader *r = arg;
-	_cleanup_free_ char *whole = r->cut ? whole_value(r) : NULL;
+	/* A libinih that calls for sections, too, does so without a key. */
+	_cleanup_free_ char *whole = r->cut && key ? whole_value(r) : NULL;
 	const struct setting s = {
 		.file = r->path,
 		.line = r->number,
@@ -258,7 +259,7 @@ static int take_setting(void *arg, const char *section, const char *key, const c
 		.value = r->cut ? whole : (char *) value,
 	};
 
-	if (!key) /* a libinih that calls for sections, too */
+	if (!key)
 		return 1;
 	r->error = s.value ? settings_add(r->ret, &s) : -ENOMEM;
 	return r->error == 0;

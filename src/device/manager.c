@@ -139,6 +139,8 @@ static void on_features(struct ctrl_cmd *cmd, int res)
 	}
 	if (m->state == MANAGER_STARTING)
 		manager_no_kernel(m);
+	else
+		manager_changed(m);
 }
 
 static void manager_ask_features(struct manager *m)

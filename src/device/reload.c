@@ -40,15 +40,28 @@ static void report(struct reload_result *r, const char *device, const char *chan
 			 detail);
 }
 
+/* The same settings, perhaps in other files. */
+static void move_paths(struct device_config *to, struct device_config *from)
+{
+	char *path = to->fragment_path, **dropins = to->dropin_paths;
+
+	to->fragment_path = from->fragment_path;
+	to->dropin_paths = from->dropin_paths;
+	from->fragment_path = path;
+	from->dropin_paths = dropins;
+}
+
 static void apply_changed(struct device *d, struct device_config *config, struct reload_result *r)
 {
 	struct failure f = {0};
 
 	d->orphaned = false;
 	if (device_config_equal(d->config, config)) {
+		move_paths(d->config, config);
 		(void) device_config_free(config);
 		d->changed = device_config_free(d->changed);
-		return report(r, device_get_name(d), "unchanged", "");
+		report(r, device_get_name(d), "unchanged", "");
+		return manager_device_changed(d->manager, d);
 	}
 	if (manager_check_id(d->manager, config, d, &f) < 0) {
 		(void) device_config_free(config);
@@ -102,6 +115,7 @@ static void reload_device(struct manager *m, const char *name, struct reload_res
 		report(r, name, "invalid", text && *text ? text : strerror(-err));
 	} else if (d && !d->config->fragment_path) {
 		(void) device_config_free(config);
+		m->last_reload_failed++;
 		report(r, name, "invalid",
 		       "a device added over D-Bus has this name: delete it, then reload");
 	} else if (d) {

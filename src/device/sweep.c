@@ -109,27 +109,28 @@ static int on_again(sd_event_source *source, uint64_t usec, void *arg)
 	return 0;
 }
 
-static void sweep_again(struct manager *m)
+/* Return: true if it will be looked again */
+static bool sweep_again(struct manager *m)
 {
 	sd_event_source_disable_unref(TAKE_PTR(m->sweep_timer));
 	if (sd_event_add_time_relative(m->event, &m->sweep_timer, CLOCK_MONOTONIC, SWEEP_AGAIN_USEC,
-				       0, on_again, m) < 0)
-		log_warning("not looking again for devices left by a dead ublkd: no timer");
+				       0, on_again, m) >= 0)
+		return true;
+	log_warning("not looking again for devices left by a dead ublkd: no timer");
+	return false;
 }
 
 static void sweep_end(struct sweep *s)
 {
 	struct manager *m = s->manager;
 	void (*done)(struct manager * m) = s->done;
-	bool again = s->dying;
+	bool again = s->dying && sweep_again(m);
 
 	m->sweep = sweep_free(s);
 	/* Whoever starts devices is better off when the old ones are gone: their ids, their locks.
 	 */
 	if (again && done && m->sweep_looks++ < SWEEP_LOOKS)
 		m->sweep_done = TAKE_PTR(done);
-	if (again)
-		sweep_again(m);
 	if (done)
 		done(m);
 }
@@ -149,9 +150,8 @@ static void sweep_run(struct sweep *s)
 			continue;
 		log_warning("ublk device %d was left by an ublkd that died: deleting it",
 			    s->ids[s->i]);
-		CO_AWAIT(&s->co,
-			 ctrl_del_dev(ctrl, &s->cmd, s->ids[s->i], DEVICE_CTRL_TIMEOUT_USEC));
-		if (s->res < 0 && s->res != -ENODEV)
+		CO_AWAIT(&s->co, ctrl_del_dev(ctrl, &s->cmd, s->ids[s->i], SWEEP_DEL_USEC));
+		if (s->res < 0 && s->res != -ENODEV && s->res != -ETIMEDOUT)
 			log_warning("ublk device %d cannot be deleted: %s", s->ids[s->i],
 				    strerror(-s->res));
 	}

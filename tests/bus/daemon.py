@@ -21,7 +21,8 @@ bed.need('dbus-daemon', 'busctl')
 OBJECT_MANAGER = 'org.freedesktop.DBus.ObjectManager'
 LOG_PATH, LOG = '/org/freedesktop/LogControl1', 'org.freedesktop.LogControl1'
 INVALID_ARGS = 'org.freedesktop.DBus.Error.InvalidArgs'
-HAS_UBLK = pathlib.Path('/dev/ublk-control').exists()
+if pathlib.Path('/dev/ublk-control').exists():
+    bed.skip_all('this machine has the driver: a daemon of the tests would be at its devices')
 
 
 def ours(name):
@@ -366,8 +367,6 @@ def bad_options_are_refused():
 
 
 def start_without_the_driver_names_the_fix():
-    if HAS_UBLK:
-        return
     client = BUS.client()
     path = add(client, 'start')
     for options in ({}, {'no-block': Variant('b', True), 'timeout-usec': Variant('t', 1 << 63)},
@@ -381,8 +380,6 @@ def start_without_the_driver_names_the_fix():
 
 
 def a_failed_add_leaves_nothing_behind():
-    if HAS_UBLK:
-        return
     client = BUS.client([f"type='signal',sender='{NAME}'"])
     expect(ours('ModuleMissing'), add, client, 'gone', None, 1, says=['gone', 'modprobe'])
     assert names(client) == []

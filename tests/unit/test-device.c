@@ -1169,7 +1169,7 @@ static void shutdown_cancels_a_start(void)
 		CHECK(bed_until(is_down, NULL));
 		CHECK(w.done);
 		CHECK(!w.ok);
-		CHECK_EQ(w.failure.kind, FAILURE_CANCELLED);
+		CHECK_EQ(w.failure.kind, FAILURE_SHUTTING_DOWN);
 		CHECK(driver_is_empty());
 		END();
 	}

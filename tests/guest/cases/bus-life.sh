@@ -7,6 +7,7 @@
 start_ublkd
 truncate -s 64M /srv/a.img
 busctl monitor org.ublkd1 > /run/monitor 2>&1 &
+wait_for 10 'the monitor' eval 'call ListDevices > /dev/null && [ -s /run/monitor ]'
 
 call AddDevice 'sa{sv}t' d 3 Target s loop File s /srv/a.img Queues u 2 0
 expect defined "$(prop d State)" state
@@ -32,6 +33,12 @@ for _ in 1 2 3 4 5; do
 	[ -b "$(node d)" ]
 	stop d
 done
+# Not waited for, and waited for by somebody who has gone.
+call StartDevice 'sa{sv}' d 1 no-block b true
+wait_for 10 'the start' eval '[ "$(prop d State)" = running ]'
+timeout 0.05 busctl call "${MANAGER[@]}" StopDevice 'sa{sv}' d 0 || true
+call StopDevice 'sa{sv}' d 0 2> /dev/null || true
+wait_for 10 'the stop' eval '[ "$(prop d State)" = defined ]'
 delete d
 expect_error NoSuchDevice "'d'" start d
 
@@ -42,7 +49,6 @@ nothing_left
 expect_error BackingUnavailable "/srv/none" add x 2 Target s loop File s /srv/none
 expect_error NoSuchDevice "'x'" call GetDevice s x
 nothing_left
-sleep 0.5
-for word in InterfacesAdded InterfacesRemoved DeviceNew DeviceRemoved PropertiesChanged; do
-	grep -q "$word" /run/monitor || fail "no signal $word"
+for word in InterfacesAdded InterfacesRemoved DeviceNew DeviceRemoved PropertiesChanged OperationFinished; do
+	wait_for 5 "signal $word" grep -q "$word" /run/monitor
 done

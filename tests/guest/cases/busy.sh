@@ -52,5 +52,3 @@ nothing_left_or_mounted() { [ ! -e "$dev" ]; }
 wait_for 5 'the disk to go' nothing_left_or_mounted
 umount /mnt/a
 wait_for 15 'the number to be free' eval '! ls /dev/ublkc[0-9]* 2> /dev/null'
-# A forced stop under a mounted file system makes the kernel complain; that is its job.
-# dmesg-allow: (EXT4-fs|Buffer I/O|I/O error|JBD2|Aborting journal)

@@ -27,8 +27,6 @@ wait_for 5 'the read to arrive' eval '[ "$(prop s InFlight)" -ge 1 ]'
 stop_force s > /dev/null 2>&1 &
 in_stop() { grep -qE 'del_gendisk|ublk_stop|msleep|freeze|ublk_ctrl|blk_mq' /proc/"$guard"/task/*/stack 2> /dev/null; }
 wait_for 5 'STOP_DEV to wait in the guard' in_stop
-cat /proc/"$guard"/task/*/stack
-[ "$(prop s InFlight)" -ge 1 ] || fail "the request ended too early for this test"
 kill -9 "$main"
 gone() { [ ! -e "/proc/$main" ] && [ ! -e "/proc/$guard" ]; }
 wait_for 40 'both processes to be gone' gone
@@ -39,4 +37,3 @@ systemctl reset-failed ublkd
 start_ublkd
 wait_for 20 'the left-over device to be deleted' eval '! ls /dev/ublkc[0-9]* 2> /dev/null'
 nothing_left
-# dmesg-allow: (Buffer I/O|I/O error)

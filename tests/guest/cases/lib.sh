@@ -7,8 +7,11 @@ set -euo pipefail
 MANAGER=(org.ublkd1 /org/ublkd1 org.ublkd1.Manager)
 
 fail() {
-	echo "FAILED: $*"
-	journalctl -u ublkd --no-pager -o short-monotonic | tail -30
+	# Not to stdout, which may be a variable of the caller's.
+	{
+		echo "FAILED: $*"
+		journalctl -u ublkd --no-pager -o short-monotonic | tail -30
+	} >&2
 	exit 1
 }
 
@@ -104,6 +107,11 @@ nothing_left() {
 	local left
 	left=$(ls -d /dev/ublkb* /dev/ublkc[0-9]* /sys/class/ublk-char/* 2> /dev/null || true)
 	[ -z "$left" ] || fail "left in the kernel: $left"
+}
+
+# logged WORDS: the journal of the service has them
+logged() {
+	grep -qi -- "$1" <<< "$(journalctl -u ublkd --no-pager)"
 }
 
 feature() { # NAME: the kernel's driver has it

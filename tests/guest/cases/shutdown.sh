@@ -21,7 +21,7 @@ systemctl stop ublkd
 [ $SECONDS -lt 4 ] || fail "an orderly stop took $SECONDS s: forced"
 nothing_left
 cmp -n 4194304 /run/data /srv/lower.img || fail "the page cache of the upper device was lost"
-journalctl -u ublkd | grep -q 'by force' && fail "force was used"
+if logged 'by force'; then fail "force was used"; fi
 
 systemctl start ublkd
 dev=$(node lower)
@@ -32,8 +32,7 @@ SECONDS=0
 systemctl stop ublkd || true
 [ $SECONDS -ge 3 ] || fail "did not wait for the user"
 [ $SECONDS -lt 30 ] || fail "took $SECONDS s"
-journalctl -u ublkd | grep -q 'by force' || fail "not forced"
+logged 'by force' || fail "not forced"
 expect inactive "$(systemctl is-active ublkd || true)" state
 umount /mnt/l
 [ ! -e "$dev" ] || fail "the disk is still there"
-# dmesg-allow: (EXT4-fs|Buffer I/O|I/O error|JBD2|Aborting journal)

@@ -44,4 +44,3 @@ timeout 5 dd if="$(node hung)" of=/dev/null bs=1M count=8 iflag=direct 2> /dev/n
 stop hung
 stop fine
 nothing_left
-# dmesg-allow: (Buffer I/O|I/O error)
