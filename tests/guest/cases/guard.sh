@@ -12,7 +12,7 @@ guard=$(pgrep -f 'ublkd --guard')
 # It holds the control node and a socket, no device.
 [[ $(ls -l "/proc/$guard/fd") =~ ublkc|ublkb|a\.img ]] && fail "the guard has the device open"
 reads() {
-	for _ in $(seq 20); do
+	for _ in $(seq 8); do
 		dd if="$dev" of=/dev/null bs=64K iflag=direct 2> /dev/null || return 1
 	done
 }
