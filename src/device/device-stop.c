@@ -307,6 +307,7 @@ void device_run_stop(struct device *d)
 
 	CO_BEGIN(&d->co);
 
+	d->sync_ticks = 0;
 	if (d->stop.force)
 		force_tick_arm(d);
 
