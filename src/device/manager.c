@@ -347,7 +347,9 @@ int manager_delete(struct manager *m, struct device *d, struct failure *f)
 
 void manager_device_idle(struct manager *m, struct device *d)
 {
-	if ((d->doomed || d->orphaned) && d->state != DEVICE_RUNNING)
+	if (d->state == DEVICE_RUNNING)
+		d->doomed = false; /* its stop was refused: it stays, also after the next one */
+	else if (d->doomed || d->orphaned)
 		manager_forget(m, d);
 	if (m->state == MANAGER_STOPPING)
 		shutdown_progress(m);

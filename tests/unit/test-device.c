@@ -301,6 +301,27 @@ static void busy_stop_is_refused(void)
 	END();
 }
 
+/* A wish to delete that came during a refused stop ends with it. */
+static void deletion_ends_with_a_refused_stop(void)
+{
+	struct device_stop_options o = {0};
+	struct waiter w;
+	struct device *d;
+
+	BEGIN_UP();
+	d = null_device();
+	CHECK(start_ok(d));
+	driver.devs[0].claimed = true;
+	CHECK_EQ(device_stop(d, &o, &waiter_new(&w)->wait, NULL), 0);
+	CHECK_EQ(manager_delete(bed.manager, d, NULL), 0);
+	CHECK(bed_wait(&w));
+	CHECK_EQ(w.failure.kind, FAILURE_DEVICE_BUSY);
+	driver.devs[0].claimed = false;
+	CHECK(stop_ok(d));
+	CHECK(manager_find(bed.manager, "n") == d);
+	END();
+}
+
 static void write_back_fails(void)
 {
 	struct device *d;
@@ -1317,6 +1338,7 @@ int main(void)
 		CASE(again_and_again),
 		CASE(refusals),
 		CASE(busy_stop_is_refused),
+		CASE(deletion_ends_with_a_refused_stop),
 		CASE(write_back_fails),
 		CASE(older_drivers_have_no_try_stop),
 		CASE(force_with_io_that_hangs),
