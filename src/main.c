@@ -22,6 +22,7 @@
 #include "bus/bus.h"
 #include "version.h"
 #include "device/config.h"
+#include "device/explain.h"
 #include "device/manager.h"
 #include "target/options.h"
 #include "target/registry.h"
@@ -31,11 +32,13 @@
 #include "util/clock.h"
 #include "util/log.h"
 
+#define CONTROL_NODE "/dev/ublk-control"
+
 enum { EXIT_USAGE = 2, EXIT_CONFIG = 78 };
 
 struct arguments {
 	const char *config_root, *runtime_dir;
-	const char *introspect, *help_target;
+	const char *introspect, *help_target, *explain;
 	bool check, guard, help, version;
 	char *const *files;
 	size_t n_files;
@@ -60,6 +63,8 @@ static int usage(FILE *f)
 		f, "ublkd [OPTION...]\n"
 		   "Serve block devices from user space through the kernel's ublk driver.\n\n"
 		   "      --check FILE...      check configuration files and exit\n"
+		   "      --explain NAME       show what becomes of a device's settings on this\n"
+		   "                           kernel, and how its data would move, and exit\n"
 		   "      --help-target NAME   explain the settings of a target and exit;\n"
 		   "                           'list' names the targets\n"
 		   "      --bus-introspect PATH\n"
@@ -73,9 +78,10 @@ static int usage(FILE *f)
 
 static int parse_arguments(int argc, char **argv, struct arguments *a)
 {
-	enum { CHECK = 256, TARGET, INTROSPECT, ROOT, RUNTIME, VERSION, GUARD };
+	enum { CHECK = 256, EXPLAIN, TARGET, INTROSPECT, ROOT, RUNTIME, VERSION, GUARD };
 	static const struct option options[] = {
 		{"check", no_argument, NULL, CHECK},
+		{"explain", required_argument, NULL, EXPLAIN},
 		{"help-target", required_argument, NULL, TARGET},
 		{"bus-introspect", required_argument, NULL, INTROSPECT},
 		{"config-root", required_argument, NULL, ROOT},
@@ -92,6 +98,9 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 		switch (c) {
 		case CHECK:
 			a->check = true;
+			break;
+		case EXPLAIN:
+			a->explain = optarg;
 			break;
 		case TARGET:
 			a->help_target = optarg;
@@ -201,6 +210,44 @@ static int help_target(const char *name)
 	(void) printf("Target=%s: %s\n\n[%s]\n", t->name, t->description, t->section);
 	options_help(t->options, stdout);
 	return EXIT_SUCCESS;
+}
+
+/* Who may not ask the driver is told what can be said without it. */
+static int explain_on_this_kernel(const struct config_paths *paths, const char *name,
+				  struct problems *p)
+{
+	struct ctrl *ctrl = NULL;
+	uint64_t features = ~UINT64_C(0);
+	struct failure f = {0};
+	int r = ctrl_new(CONTROL_NODE, "/proc/self/exe", &ctrl);
+
+	if (r < 0)
+		return r;
+	r = explain_ask_features(ctrl, &features, &f);
+	(void) ctrl_free(ctrl);
+	return explain_device(paths, name, features, r < 0 ? f.text : NULL, stdout, p);
+}
+
+static int explain(const char *root, const char *name)
+{
+	struct config_paths paths = {0};
+	struct problems p = {0};
+	int r = config_paths_init(&paths, root);
+
+	if (r == 0)
+		r = explain_on_this_kernel(&paths, name, &p);
+	print_problems(&p);
+	if (r == -ENOENT)
+		(void) fprintf(
+			stderr,
+			"ublkd: there is no device '%s': ublkd.device(5) says where its file "
+			"would be\n",
+			name);
+	else if (r == -ENOMEM)
+		(void) fprintf(stderr, "ublkd: out of memory\n");
+	problems_release(&p);
+	config_paths_release(&paths);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 static int introspect(const char *path)
@@ -370,7 +417,7 @@ static int build(struct app *a)
 	if (r < 0)
 		return r;
 	(void) sd_event_set_watchdog(a->event, true);
-	r = ctrl_new("/dev/ublk-control", "/proc/self/exe", &a->ctrl);
+	r = ctrl_new(CONTROL_NODE, "/proc/self/exe", &a->ctrl);
 	if (r < 0)
 		return r;
 	r = manager_new(a->event, a->ctrl, &a->paths, &a->config, &a->manager);
@@ -451,6 +498,8 @@ int main(int argc, char **argv)
 		return help_target(a.help_target);
 	if (a.introspect)
 		return introspect(a.introspect);
+	if (a.explain)
+		return explain(a.config_root, a.explain);
 	if (a.check)
 		return check_files(a.files, a.n_files);
 	return run(&a);

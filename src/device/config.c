@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 
 #include "target/options.h"
 #include "target/registry.h"
@@ -33,6 +34,10 @@ const struct ub_opt daemon_options[] = {
 	    .help = "queues of a device that sets no Count="),
 	ROW(UINT, default_queue_depth, "DefaultQueueDepth", .min = 1, .max = 4096, .dflt = "128",
 	    .help = "depth of a device that sets no Depth="),
+	ROW(ENUM, default_copy, "DefaultCopy", .values = data_copy_names, .dflt = "auto",
+	    .help = "how data move in a device that sets no Copy="),
+	ROW(ENUM, default_batch, "DefaultBatch", .values = data_batch_names, .dflt = "auto",
+	    .help = "batch I/O of a device that sets no Batch="),
 	ROW(UINT, max_devices, "MaxDevices", .min = 1, .max = 65536, .dflt = "64",
 	    .help = "devices at a time"),
 	ROW(USEC, start_timeout_usec, "StartTimeoutSec", .dflt = "30s", .min = 1, .max = A_YEAR,
@@ -478,4 +483,36 @@ int config_check_devices(struct device_config *const *v, size_t n, struct proble
 		}
 	}
 	return problems_since(p, n_fatal);
+}
+
+/* ---- the data path */
+
+static unsigned int running_kernel(void)
+{
+	struct utsname u;
+
+	return uname(&u) < 0 ? 0 : data_path_kernel(u.release);
+}
+
+void config_wish(const struct daemon_config *daemon, const struct device_config *device,
+		 uint64_t features, struct data_path_wish *ret)
+{
+	*ret = (struct data_path_wish){
+		.features = features,
+		.kernel = running_kernel(),
+		.needs = device->target->data,
+		.copy = (enum data_copy) device->copy,
+		.batch = (enum data_batch) device->batch,
+		.threads_per_queue = device->threads_per_queue,
+		.integrity = device->metadata_size > 0,
+		.shared_memory = device->shared_memory != NULL,
+	};
+	if (daemon && ret->copy == DATA_COPY_AUTO) {
+		ret->copy = (enum data_copy) daemon->default_copy;
+		ret->copy_is_default = true;
+	}
+	if (daemon && ret->batch == DATA_BATCH_AUTO) {
+		ret->batch = (enum data_batch) daemon->default_batch;
+		ret->batch_is_default = true;
+	}
 }

@@ -23,6 +23,7 @@
 #include "device/config-files.h"
 #include "device/device-config.h"
 #include "device/problems.h"
+#include "ublk/data-path.h"
 
 /* ---- the daemon: ublkd.conf */
 
@@ -30,6 +31,8 @@ struct daemon_config {
 	int log_level; /* index = syslog level, 0 emerg .. 7 debug */
 	uint32_t default_queues; /* 1 .. 4096 */
 	uint32_t default_queue_depth; /* 1 .. 4096 */
+	int default_copy; /* enum data_copy */
+	int default_batch; /* enum data_batch */
 	uint32_t max_devices; /* 1 .. 65536 */
 	uint64_t start_timeout_usec, stop_timeout_usec;
 	bool lock_memory;
@@ -63,3 +66,9 @@ int config_check_file(const char *path, struct device_config **ret, struct probl
 
 /** config_check_devices - across devices: duplicate ids. Adds problems; Return: 0 or -EINVAL */
 int config_check_devices(struct device_config *const *v, size_t n, struct problems *p);
+
+/** config_wish - what a device wants of its data path, for data_path_choose() on this kernel
+ *  @daemon: for what @device leaves to it; NULL: it leaves nothing
+ *  @features: of the driver */
+void config_wish(const struct daemon_config *daemon, const struct device_config *device,
+		 uint64_t features, struct data_path_wish *ret);

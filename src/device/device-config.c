@@ -12,20 +12,29 @@
 #include "device/config-files.h"
 #include "target/options.h"
 #include "target/registry.h"
+#include "ublk/data-path.h"
 #include "util/cleanup.h"
 #include "util/parse.h"
 
 #define RULE_MAX 256
+#define FOUR_GIGABYTES (4ULL << 30)
 
 static const char *const autostart_names[] = {
 	[AUTOSTART_NO] = "no",
 	[AUTOSTART_YES] = "yes",
 	NULL,
 };
-static const char *const rotational_names[] = {
-	[ROTATIONAL_AUTO] = "auto",
-	[ROTATIONAL_NO] = "no",
-	[ROTATIONAL_YES] = "yes",
+static const char *const choice_names[] = {
+	[CHOICE_AUTO] = "auto",
+	[CHOICE_NO] = "no",
+	[CHOICE_YES] = "yes",
+	NULL,
+};
+static const char *const checksum_names[] = {
+	[UB_CHECKSUM_NONE] = "none",
+	[UB_CHECKSUM_IP] = "ip",
+	[UB_CHECKSUM_CRC16] = "crc16-t10dif",
+	[UB_CHECKSUM_CRC64] = "crc64-nvme",
 	NULL,
 };
 
@@ -46,16 +55,72 @@ const struct ub_opt device_options[] = {
 	    .help = "512, 1K, 2K or 4K; unset: as the backing"),
 	ROW(BYTES, "Device", physical_block_size, "PhysicalBlockSize", .min = 512,
 	    .max = 256ULL << 20, .help = "a power of two; unset: as the backing"),
-	ROW(ENUM, "Device", rotational, "Rotational", .values = rotational_names, .dflt = "auto",
+	ROW(BYTES, "Device", io_min, "MinimumIOSize", .min = 512, .max = 256ULL << 20,
+	    .help = "smallest request that is not slow; unset: as the backing"),
+	ROW(BYTES, "Device", io_opt, "OptimalIOSize", .min = 512, .max = 256ULL << 20,
+	    .help = "request of best speed; unset: as the backing"),
+	ROW(BYTES, "Device", chunk_size, "ChunkSize", .min = 4096, .max = 1ULL << 40,
+	    .help = "no request crosses a multiple of it; unset: as the backing"),
+	ROW(ENUM, "Device", rotational, "Rotational", .values = choice_names, .dflt = "auto",
 	    .help = "a spinning disk; auto: as the backing"),
+	ROW(ENUM, "Device", write_cache, "WriteCache", .values = choice_names, .dflt = "auto",
+	    .help = "writes are durable after a flush only; auto: as the backing"),
+	ROW(ENUM, "Device", fua, "FUA", .values = choice_names, .dflt = "auto",
+	    .help = "single writes can be made durable; auto: if the target can"),
+	ROW(ENUM, "Device", discard, "Discard", .values = choice_names, .dflt = "auto",
+	    .help = "offer discards; auto: if the backing can"),
+	ROW(BYTES, "Device", discard_granularity, "DiscardGranularity", .min = 512,
+	    .max = 1ULL << 31, .help = "smallest discard of use; unset: as the backing"),
+	ROW(BYTES, "Device", discard_alignment, "DiscardAlignment", .min = 512, .max = 1ULL << 31,
+	    .help = "where the first granule begins; unset: as the backing"),
+	ROW(BYTES, "Device", max_discard, "DiscardMax", .min = 512, .max = FOUR_GIGABYTES - 4096,
+	    .help = "largest discard; unset: as the backing"),
+	ROW(ENUM, "Device", write_zeroes, "WriteZeroes", .values = choice_names, .dflt = "auto",
+	    .help = "zero without moving zeroes; auto: if the backing can"),
+	ROW(BYTES, "Device", max_write_zeroes, "WriteZeroesMax", .min = 512,
+	    .max = FOUR_GIGABYTES - 4096, .help = "largest write of zeroes; unset: as the backing"),
+	ROW(BOOL, "Device", partition_scan, "PartitionScan", .dflt = "yes",
+	    .help = "look for partitions when the device starts"),
 	ROW(UINT, "Queue", queues, "Count", .min = 1, .max = 4096, .bus_key = "Queues",
 	    .help = "hardware queues, one thread each; unset: DefaultQueues="),
 	ROW(UINT, "Queue", depth, "Depth", .min = 1, .max = 4096, .bus_key = "QueueDepth",
 	    .help = "requests in flight per queue; unset: DefaultQueueDepth="),
+	ROW(UINT, "Queue", threads_per_queue, "ThreadsPerQueue", .min = 1, .max = 64, .dflt = "1",
+	    .help = "threads that share the requests of a queue"),
 	ROW(BYTES, "Queue", max_io_size, "MaxIOSize", .min = 4096, .max = 32ULL << 20,
-	    .dflt = "512K", .help = "largest request, a multiple of 4K"),
+	    .help = "largest request, a multiple of 4K; unset: 512K, or less for the backing"),
+	ROW(UINT, "Queue", max_segments, "MaxSegments", .min = 1, .max = 65535,
+	    .help = "pieces of memory in a request; unset: as the backing"),
+	ROW(BYTES, "Queue", max_segment_size, "MaxSegmentSize", .min = 4096,
+	    .max = FOUR_GIGABYTES - 4096, .help = "largest such piece; unset: as the backing"),
+	ROW(BYTES, "Queue", segment_boundary, "SegmentBoundary", .min = 4096, .max = 1ULL << 50,
+	    .help = "no piece crosses a multiple of it; unset: as the backing"),
+	ROW(BYTES, "Queue", virt_boundary, "VirtBoundary", .min = 512, .max = 1ULL << 30,
+	    .help = "pieces join at multiples of it only; unset: as the backing"),
+	ROW(BYTES, "Queue", dma_alignment, "DMAAlignment", .min = 4, .max = 4096,
+	    .help = "of the memory of requests; unset: as the backing"),
 	ROW(STRING, "Queue", cpu_affinity, "CPUAffinity",
 	    .help = "CPUs of the queue threads, as \"0-3,8\"; unset: as the kernel says"),
+	ROW(ENUM, "Queue", copy, "Copy", .values = data_copy_names, .dflt = "auto",
+	    .help = "how data move; auto: DefaultCopy=, or the best there is"),
+	ROW(ENUM, "Queue", batch, "Batch", .values = data_batch_names, .dflt = "auto",
+	    .help = "commands for many requests at once; auto: DefaultBatch=, or if it pays"),
+	ROW(PATH, "Queue", shared_memory, "SharedMemory",
+	    .help = "file on hugetlbfs or tmpfs through which clients pass data uncopied"),
+	ROW(UINT, "Integrity", metadata_size, "MetadataSize", .min = 1, .max = 255,
+	    .bus_key = "IntegrityMetadataSize",
+	    .help = "bytes beside each protection interval; unset: none"),
+	ROW(BYTES, "Integrity", protection_interval, "ProtectionInterval", .min = 512, .max = 4096,
+	    .bus_key = "IntegrityProtectionInterval",
+	    .help = "data one piece of metadata is for; unset: a logical block"),
+	ROW(UINT, "Integrity", pi_offset, "PIOffset", .max = 255, .dflt = "0",
+	    .bus_key = "IntegrityPIOffset", .help = "where in the metadata the checksum is"),
+	ROW(ENUM, "Integrity", checksum, "Checksum", .values = checksum_names, .dflt = "none",
+	    .bus_key = "IntegrityChecksum", .help = "that the kernel makes and compares"),
+	ROW(UINT, "Integrity", tag_size, "TagSize", .max = 255, .dflt = "0",
+	    .bus_key = "IntegrityTagSize", .help = "bytes of application tag"),
+	ROW(BOOL, "Integrity", reference_tag, "ReferenceTag", .dflt = "no",
+	    .bus_key = "IntegrityReferenceTag", .help = "the checksum covers where a block is"),
 	{0},
 };
 
@@ -116,32 +181,69 @@ static bool is_cpu_list(const char *s)
 	return parse_cpus(s, DEVICE_CPUS_MAX, mask) == 0;
 }
 
+/* Sizes that the driver takes as a shift or a mask. */
+static bool is_shift_or_mask(const struct ub_opt *opt)
+{
+	static const size_t fields[] = {
+		offsetof(struct device_config, physical_block_size),
+		offsetof(struct device_config, io_min),
+		offsetof(struct device_config, io_opt),
+		offsetof(struct device_config, discard_granularity),
+		offsetof(struct device_config, segment_boundary),
+		offsetof(struct device_config, virt_boundary),
+		offsetof(struct device_config, dma_alignment),
+		offsetof(struct device_config, protection_interval),
+	};
+
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+		if (fields[i] == opt->offset)
+			return true;
+	return false;
+}
+
+/* What the size @v must be a multiple of; 1: of nothing. */
+static uint64_t unit_of(const struct ub_opt *opt)
+{
+	switch (opt->offset) {
+	case offsetof(struct device_config, max_io_size):
+	case offsetof(struct device_config, chunk_size):
+	case offsetof(struct device_config, max_segment_size):
+		return 4096;
+	case offsetof(struct device_config, discard_alignment):
+	case offsetof(struct device_config, max_discard):
+	case offsetof(struct device_config, max_write_zeroes):
+		return 512;
+	default:
+		return 1;
+	}
+}
+
+static const char *broken_size_rule(const struct ub_opt *opt, uint64_t v)
+{
+	uint64_t unit = unit_of(opt);
+
+	if (opt->offset == offsetof(struct device_config, logical_block_size))
+		return is_power_of_two(v) ? NULL : "must be 512, 1K, 2K or 4K";
+	if (is_shift_or_mask(opt) && !is_power_of_two(v))
+		return "must be a power of two";
+	if (v % unit)
+		return unit == 512 ? "must be a multiple of 512" : "must be a multiple of 4K";
+	return NULL;
+}
+
 /* The rule that @value breaks and that a row cannot express, or NULL. What is not even a size is
  * the row's affair. */
 static const char *broken_rule(const struct ub_opt *opt, const char *value)
 {
-	uint64_t v = 0;
+	uint64_t v;
 
-	switch (opt->offset) {
-	case offsetof(struct device_config, id):
+	if (opt->offset == offsetof(struct device_config, id))
 		return is_id(value) ? NULL : "must be auto or 0 .. 1048575";
-	case offsetof(struct device_config, cpu_affinity):
+	if (opt->offset == offsetof(struct device_config, cpu_affinity))
 		return is_cpu_list(value) ? NULL : "must be a list of CPUs such as 0-3,8";
-	case offsetof(struct device_config, logical_block_size):
-		if (parse_size(value, &v) == 0 && !is_power_of_two(v))
-			return "must be 512, 1K, 2K or 4K";
+	if (opt->type != UB_TYPE_BYTES || parse_size(value, &v) < 0)
 		return NULL;
-	case offsetof(struct device_config, physical_block_size):
-		if (parse_size(value, &v) == 0 && !is_power_of_two(v))
-			return "must be a power of two";
-		return NULL;
-	case offsetof(struct device_config, max_io_size):
-		if (parse_size(value, &v) == 0 && v % 4096)
-			return "must be a multiple of 4K";
-		return NULL;
-	default:
-		return NULL;
-	}
+	return broken_size_rule(opt, v);
 }
 
 static void unknown_target(const char *name, char *why, size_t size)
@@ -286,108 +388,6 @@ int device_config_set(struct device_config *c, const char *key, const char *valu
 		return r;
 	problems_add_setting(p, &s, true, "%s", why);
 	return problems_since(p, n_fatal);
-}
-
-/* ---- rules between keys */
-
-static const char *section_of(const struct device_config *c, const struct ub_opt *opt)
-{
-	return opt->section ? opt->section : c->target->section;
-}
-
-/* Where an option got its value: the last one wins. */
-static const struct setting *find_written(const struct settings *written, const char *section,
-					  const char *key)
-{
-	for (size_t i = written->n; i-- > 0;) {
-		const struct setting *s = &written->v[i];
-
-		if (s->key && strcmp(s->key, key) == 0 && strcmp(s->section, section) == 0)
-			return s;
-	}
-	return NULL;
-}
-
-/* Return: 0, or -ENOMEM */
-static int complain(const struct device_config *c, const struct ub_opt *opt,
-		    const struct settings *written, struct problems *p, const char *rule)
-{
-	const char *section = section_of(c, opt);
-	const struct setting *s = written ? find_written(written, section, opt->key) : NULL;
-	_cleanup_free_ char *value = NULL;
-	struct setting unwritten = {0};
-
-	if (!s) {
-		value = options_format(opt, opt->section ? (const void *) c : c->target_state);
-		if (!value)
-			return -ENOMEM;
-		unwritten.file = written ? c->fragment_path : NULL;
-		unwritten.section = written ? (char *) section : NULL;
-		unwritten.key = (char *) (written ? opt->key : bus_key(opt));
-		unwritten.value = value;
-		s = &unwritten;
-	}
-	problems_add_setting(p, s, true, "%s", rule);
-	return 0;
-}
-
-static int check_required(const struct device_config *c, const struct ub_opt *opts,
-			  const void *base, const struct settings *written, struct problems *p)
-{
-	for (const struct ub_opt *o = opts; o && o->key; o++) {
-		const struct setting *s;
-
-		if (!o->required || options_is_set(o, base))
-			continue;
-		/* A value that was written and is not there was bad, and is reported. */
-		s = written ? find_written(written, section_of(c, o), o->key) : NULL;
-		if ((!s || !*s->value) && complain(c, o, written, p, "must be set") < 0)
-			return -ENOMEM;
-	}
-	return 0;
-}
-
-static int check_sizes(const struct device_config *c, const struct settings *written,
-		       struct problems *p)
-{
-	uint64_t block = c->logical_block_size ? c->logical_block_size : 512;
-	const struct ub_opt *size = options_find(device_options, "Device", "Size");
-	const struct ub_opt *pbs = options_find(device_options, "Device", "PhysicalBlockSize");
-	char buf[FORMAT_SIZE_MAX], rule[RULE_MAX];
-	int r = 0;
-
-	if (c->size % block) {
-		(void) snprintf(rule, sizeof(rule),
-				"must be a multiple of the logical block size, %s",
-				format_size(buf, block));
-		r = complain(c, size, written, p, rule);
-	}
-	if (r == 0 && c->physical_block_size && c->physical_block_size < c->logical_block_size) {
-		(void) snprintf(rule, sizeof(rule),
-				"must not be less than the logical block size, %s",
-				format_size(buf, c->logical_block_size));
-		r = complain(c, pbs, written, p, rule);
-	}
-	return r;
-}
-
-int device_config_check_written(const struct device_config *c, const struct settings *written,
-				struct problems *p)
-{
-	size_t n_fatal = p->n_fatal;
-	int r;
-
-	r = check_required(c, device_options, c, written, p);
-	if (r == 0)
-		r = check_sizes(c, written, p);
-	if (r == 0 && c->target)
-		r = check_required(c, c->target->options, c->target_state, written, p);
-	return r < 0 ? r : problems_since(p, n_fatal);
-}
-
-int device_config_check(const struct device_config *c, struct problems *p)
-{
-	return device_config_check_written(c, NULL, p);
 }
 
 /* ---- looking at it */

@@ -15,7 +15,8 @@
 #include "device/problems.h"
 
 enum autostart { AUTOSTART_NO, AUTOSTART_YES };
-enum rotational { ROTATIONAL_AUTO, ROTATIONAL_NO, ROTATIONAL_YES };
+/* auto: as the backing has it */
+enum choice { CHOICE_AUTO, CHOICE_NO, CHOICE_YES };
 
 #define DEVICE_ID_MAX 1048575
 /* CPUAffinity= names CPUs below this; the size of the mask for parse_cpus() */
@@ -35,15 +36,35 @@ struct device_config {
 	char *id; /* "auto", or a number 0 .. DEVICE_ID_MAX */
 	uint64_t size; /* bytes; 0: from the backing */
 	uint64_t logical_block_size, physical_block_size; /* 0: from the backing */
-	int rotational; /* enum rotational */
+	uint64_t io_min, io_opt; /* bytes; 0: from the backing, as all that follows */
+	uint64_t chunk_size;
+	int rotational; /* enum choice, as the next four */
+	int write_cache, fua;
+	int discard, write_zeroes;
+	uint64_t discard_granularity, discard_alignment;
+	uint64_t max_discard, max_write_zeroes;
+	bool partition_scan;
 	/* [Queue] */
 	uint32_t queues; /* 0: the daemon's default */
 	uint32_t depth; /* 0: the daemon's default */
-	uint64_t max_io_size; /* bytes, 4096 .. 32 MiB, multiple of 4096 */
+	uint32_t threads_per_queue;
+	uint64_t max_io_size; /* bytes, 4096 .. 32 MiB, multiple of 4096; 0: as fits the backing */
+	uint32_t max_segments; /* 0: from the backing, as all that follows */
+	uint64_t max_segment_size, segment_boundary, virt_boundary;
+	uint64_t dma_alignment;
 	char *cpu_affinity; /* CPU list; NULL: as the kernel says */
+	int copy; /* enum data_copy; DATA_COPY_AUTO: the daemon's default */
+	int batch; /* enum data_batch; DATA_BATCH_AUTO: the daemon's default */
+	char *shared_memory; /* a file on hugetlbfs or tmpfs; NULL: none */
+	/* [Integrity] */
+	uint32_t metadata_size; /* bytes per protection interval; 0: no metadata */
+	uint64_t protection_interval; /* bytes; 0: the logical block size */
+	uint32_t pi_offset, tag_size;
+	int checksum; /* enum ub_checksum */
+	bool reference_tag;
 };
 
-extern const struct ub_opt device_options[]; /* sections "Device" and "Queue" */
+extern const struct ub_opt device_options[]; /* sections "Device", "Queue" and "Integrity" */
 
 /** device_config_new - all defaults; NULL if out of memory */
 struct device_config *device_config_new(const char *name);
@@ -75,7 +96,7 @@ int device_config_set(struct device_config *c, const char *key, const char *valu
 
 /**
  * device_config_check_written, device_config_check - what a single key cannot tell: required
- * options, block sizes that fit each other, size a multiple of the block size
+ * options, sizes that fit each other, settings that rule each other out. In device-rules.c
  * @written: the settings as they stand in files, for problems with file and line; NULL: by D-Bus
  * Return: 0, -EINVAL (problems were added) or -ENOMEM.
  */
@@ -83,7 +104,8 @@ int device_config_check_written(const struct device_config *c, const struct sett
 				struct problems *p);
 int device_config_check(const struct device_config *c, struct problems *p);
 
-/** device_config_foreach - every setting as text, in table order: [Device], [Queue], the target's.
+/** device_config_foreach - every setting as text, in table order: [Device], [Queue], [Integrity],
+ * the target's.
  *  @section, @value (canonical; "" if unset) are valid during the call only.
  *  Stops at the first non-zero return of @fn and returns it; -ENOMEM. */
 int device_config_foreach(const struct device_config *c,

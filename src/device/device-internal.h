@@ -12,6 +12,7 @@
 #include "device/queue-thread.h"
 #include "target/dev.h"
 #include "ublk/ctrl.h"
+#include "ublk/data-path.h"
 #include "uring/co.h"
 
 /* How long the kernel may take for a command that has no reason to wait. */
@@ -31,11 +32,14 @@ struct device_kernel {
 	uint64_t cookie;
 	struct ublksrv_ctrl_dev_info info;
 	struct ublk_params params;
+	struct data_path path; /* in force while the device is added */
+	unsigned int threads_per_queue;
 	int char_fd; /* -1: not open */
 	struct queue_thread *threads;
 	unsigned int n_threads; /* started, not yet done */
 	unsigned int n_armed, n_exited;
 	int arm_error, exit_error; /* of a queue, 0: none */
+	bool fell_back; /* said so */
 	bool quitting; /* the queues were told to end */
 	bool aborting; /* ... and before that, to fail what they hold */
 };

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "device/device-internal.h"
+#include "device/limits.h"
 #include "device/manager.h"
 #include "target/options.h"
 #include "ublk/features.h"
@@ -53,12 +54,7 @@ static void target_fix_limits(struct device *d)
 	const struct device_config *c = d->config;
 
 	dev_init(&d->dev, c->name);
-	d->dev.limits.size = c->size;
-	d->dev.limits.logical_block_size = (uint32_t) c->logical_block_size;
-	d->dev.limits.physical_block_size = (uint32_t) c->physical_block_size;
-	d->dev.limits.read_only = c->read_only;
-	d->dev.limits.rotational =
-		c->rotational == ROTATIONAL_AUTO ? -1 : c->rotational == ROTATIONAL_YES;
+	limits_before_open(&d->dev.limits, c);
 	d->dev.block_size_fixed = c->logical_block_size != 0;
 }
 
@@ -121,6 +117,41 @@ static int fail_from_kernel(struct device *d, const char *command)
 			   command, strerror(-r));
 }
 
+static unsigned int queue_depth(const struct device *d)
+{
+	unsigned int depth = d->config->depth;
+
+	return depth ? depth : manager_get_config(d->manager)->default_queue_depth;
+}
+
+static int choose_data_path(struct device *d)
+{
+	const struct device_config *c = d->config;
+	struct data_path_wish w;
+
+	config_wish(manager_get_config(d->manager), c, manager_features(d->manager), &w);
+	/* A thread without a tag would have nothing to do. */
+	d->kernel.threads_per_queue = c->threads_per_queue < queue_depth(d) ? c->threads_per_queue
+									    : queue_depth(d);
+	return data_path_choose(&w, &d->kernel.path, &d->failure);
+}
+
+static void warn(const struct device *d, const char *text)
+{
+	log_full(LOG_WARNING, 0, device_get_name(d), NULL, 0, "%s", text);
+}
+
+static uint64_t partition_scan_flag(const struct device *d)
+{
+	if (d->config->partition_scan)
+		return 0;
+	if (manager_features(d->manager) & UBLK_F_NO_AUTO_PART_SCAN)
+		return UBLK_F_NO_AUTO_PART_SCAN;
+	warn(d, "PartitionScan=no: the driver has no NO_AUTO_PART_SCAN, which came with Linux 7.0: "
+		"partitions will be looked for all the same");
+	return 0;
+}
+
 static void issue_add(struct device *d)
 {
 	const struct device_config *c = d->config;
@@ -130,9 +161,10 @@ static void issue_add(struct device *d)
 	d->kernel.cookie = manager_next_cookie(d->manager);
 	cmd->info = (struct ublksrv_ctrl_dev_info){
 		.nr_hw_queues = (uint16_t) (c->queues ? c->queues : dc->default_queues),
-		.queue_depth = (uint16_t) (c->depth ? c->depth : dc->default_queue_depth),
-		.max_io_buf_bytes = (uint32_t) c->max_io_size,
+		.queue_depth = (uint16_t) queue_depth(d),
+		.max_io_buf_bytes = d->dev.limits.max_io_bytes,
 		.dev_id = (uint32_t) device_config_id(c),
+		.flags = d->kernel.path.flags | partition_scan_flag(d),
 		.ublksrv_flags = d->kernel.cookie,
 	};
 	d->kernel.info = cmd->info; /* what was asked, until the answer is in */
@@ -194,7 +226,9 @@ static void work_open_char(struct job *j)
 
 	(void) snprintf(path, sizeof(path), "/dev/ublkc%d", d->kernel.dev_id);
 	for (unsigned int i = 0; i < CHAR_OPEN_TRIES; i++) {
-		d->kernel.char_fd = open(path, O_RDWR | O_CLOEXEC);
+		/* O_NONBLOCK: it never blocks, and io_uring sends user copies to a worker
+		 * unless the file says so. */
+		d->kernel.char_fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
 		d->res = d->kernel.char_fd < 0 ? -errno : 0;
 		if (d->res != -EBUSY && d->res != -ENOENT)
 			return;
@@ -203,6 +237,11 @@ static void work_open_char(struct job *j)
 }
 
 /* ---- the queues */
+
+static unsigned int count_threads(const struct device_kernel *k)
+{
+	return k->info.nr_hw_queues * k->threads_per_queue;
+}
 
 void device_on_queue_armed(struct queue_thread *t)
 {
@@ -213,7 +252,7 @@ void device_on_queue_armed(struct queue_thread *t)
 		k->arm_error = t->armed_res;
 	k->n_armed++;
 	/* The start waits for all of them; a teardown does not care. */
-	if (!d->down && k->n_armed == k->n_threads && k->n_threads == k->info.nr_hw_queues)
+	if (!d->down && k->n_armed == k->n_threads && k->n_threads == count_threads(k))
 		device_resume(d, k->arm_error);
 }
 
@@ -236,8 +275,38 @@ static int alloc_threads(struct device *d)
 {
 	struct device_kernel *k = &d->kernel;
 
-	k->threads = calloc(k->info.nr_hw_queues, sizeof(*k->threads));
+	k->threads = calloc(count_threads(k), sizeof(*k->threads));
 	return k->threads ? 0 : -ENOMEM;
+}
+
+static void on_queue_fell_back(struct queue_thread *t)
+{
+	struct device *d = t->owner;
+
+	if (d->kernel.fell_back)
+		return;
+	d->kernel.fell_back = true;
+	log_full(LOG_NOTICE, 0, device_get_name(d), NULL, 0,
+		 "the kernel could not register the pages of a request: it and others like it are "
+		 "copied instead");
+}
+
+/* As long as a thread's name may be. */
+#define THREAD_NAME_MAX 16
+
+static void name_thread(const struct device *d, unsigned int i, char name[static THREAD_NAME_MAX])
+{
+	const struct device_kernel *k = &d->kernel;
+	unsigned int n = k->threads_per_queue;
+	char text[40];
+
+	if (n == 1)
+		(void) snprintf(text, sizeof(text), "ublk%d.%u", k->dev_id, i);
+	else
+		(void) snprintf(text, sizeof(text), "ublk%d.%u.%u", k->dev_id, i / n, i % n);
+	/* A long one is cut: a name is for people. */
+	(void) memcpy(name, text, THREAD_NAME_MAX - 1);
+	name[THREAD_NAME_MAX - 1] = '\0';
 }
 
 static int start_queues(struct device *d)
@@ -247,11 +316,14 @@ static int start_queues(struct device *d)
 
 	for (unsigned int i = 0; i < d->dev.n_files; i++)
 		files[i] = d->dev.files[i].fd;
-	for (unsigned int i = 0; i < k->info.nr_hw_queues; i++) {
+	for (unsigned int i = 0; i < count_threads(k); i++) {
 		struct queue_thread *t = &k->threads[i];
 		struct queue_config qc = {
-			.q_id = i,
+			.q_id = i / k->threads_per_queue,
 			.depth = k->info.queue_depth,
+			.first_tag = i % k->threads_per_queue,
+			.tag_step = k->threads_per_queue,
+			.path = k->path,
 			.max_io_bytes = k->info.max_io_buf_bytes,
 			.char_fd = k->char_fd,
 			.files = files,
@@ -259,15 +331,16 @@ static int start_queues(struct device *d)
 			.target = d->config->target,
 			.state = d->target_state,
 		};
-		char name[16];
+		char name[THREAD_NAME_MAX];
 		int r;
 
 		t->home = manager_mailbox(d->manager);
 		t->owner = d;
 		t->armed = device_on_queue_armed;
 		t->exited = device_on_queue_exited;
+		t->fell_back = on_queue_fell_back;
 		t->io_flusher = manager_get_config(d->manager)->io_flusher;
-		(void) snprintf(name, sizeof(name), "ublk%d.%u", k->dev_id, i);
+		name_thread(d, i, name);
 		r = queue_thread_start(t, name, &qc);
 		if (r < 0) {
 			queue_thread_done(t);
@@ -304,9 +377,13 @@ static void start_failed(struct device *d)
 
 static int prepare_params(struct device *d)
 {
+	int r = limits_after_open(&d->dev.limits, d->config, &d->failure);
+
+	if (r < 0)
+		return r;
 	params_defaults(&d->dev.limits);
-	return params_from_limits(&d->dev.limits, (uint32_t) d->config->max_io_size,
-				  &d->kernel.params, &d->failure);
+	return params_from_limits(&d->dev.limits, d->dev.limits.max_io_bytes, &d->kernel.params,
+				  &d->failure);
 }
 
 static int after_open(struct device *d)
@@ -325,6 +402,10 @@ static int after_started(struct device *d)
 	if (!params_same(&d->kernel.params, got))
 		return failure_set(&d->failure, FAILURE_KERNEL_FAILED, EINVAL,
 				   "the driver did not take the parameters it was given");
+	if (limits_fix_shape(d->config) && params_lack_shape(&d->kernel.params, got))
+		warn(d,
+		     "DMAAlignment= and the segment limits have no effect: the driver knows them "
+		     "from Linux 6.15 on");
 	return 0;
 }
 
@@ -343,6 +424,9 @@ void device_run_start(struct device *d)
 	target_fix_limits(d);
 	CO_AWAIT(&d->co, device_run_job(d, work_open));
 	if (after_open(d) < 0)
+		return device_teardown(d, start_failed);
+
+	if (choose_data_path(d) < 0)
 		return device_teardown(d, start_failed);
 
 	device_step(d, "add-dev");
@@ -368,8 +452,9 @@ void device_run_start(struct device *d)
 		(void) failure_set(&d->failure, FAILURE_NO_MEMORY, ENOMEM, "out of memory");
 		return device_teardown(d, start_failed);
 	}
-	for (d->i = 0; d->i < d->kernel.info.nr_hw_queues; d->i++) {
-		CO_AWAIT(&d->co, ctrl_get_queue_affinity(ctrl, device_cmd(d), dev_id, d->i,
+	for (d->i = 0; d->i < count_threads(&d->kernel); d->i++) {
+		CO_AWAIT(&d->co, ctrl_get_queue_affinity(ctrl, device_cmd(d), dev_id,
+							 d->i / d->kernel.threads_per_queue,
 							 DEVICE_CTRL_TIMEOUT_USEC));
 		/* Where to run is advice: without it the queue runs anywhere. */
 		if (d->res >= 0 && affinity_of_queue(d, &d->kernel.threads[d->i].cpus) == 0)

@@ -51,7 +51,7 @@ static void queues_release(struct device *d)
 	for (unsigned int i = 0; i < k->n_threads; i++)
 		queue_thread_done(&k->threads[i]);
 	if (k->threads)
-		for (unsigned int i = 0; i < k->info.nr_hw_queues; i++)
+		for (unsigned int i = 0; i < k->info.nr_hw_queues * k->threads_per_queue; i++)
 			free(k->threads[i].cpus);
 	free(k->threads);
 	k->threads = NULL;

@@ -349,9 +349,11 @@ static void status_of_kernel(const struct device *d, struct device_status *s)
 	s->queue_depth = k->info.queue_depth;
 	s->max_io_bytes = k->info.max_io_buf_bytes;
 	(void) snprintf(s->char_device, sizeof(s->char_device), "/dev/ublkc%d", k->dev_id);
-	if (!k->stopped && (d->state == DEVICE_RUNNING || d->state == DEVICE_STOPPING))
+	if (!k->stopped && (d->state == DEVICE_RUNNING || d->state == DEVICE_STOPPING)) {
 		(void) snprintf(s->block_device, sizeof(s->block_device), "/dev/ublkb%d",
 				k->dev_id);
+		(void) data_path_format(s->data_path, &k->path);
+	}
 	s->size = k->params.basic.dev_sectors << 9;
 	s->logical_block_size = UINT32_C(1) << k->params.basic.logical_bs_shift;
 	s->physical_block_size = UINT32_C(1) << k->params.basic.physical_bs_shift;

@@ -80,6 +80,7 @@ struct device_status {
 	const struct failure *last_error; /* kind FAILURE_NONE: none since the last success */
 	int dev_id; /* -1: not in the kernel */
 	char block_device[32], char_device[32]; /* "" when there is none */
+	char data_path[DATA_PATH_NAME_MAX]; /* "" when there is no block device */
 	uint64_t size; /* bytes; 0 while unknown */
 	bool read_only;
 	bool autostart;

@@ -25,6 +25,20 @@ static void deliver_exited(struct mail *m)
 	t->exited(t);
 }
 
+static void deliver_fell_back(struct mail *m)
+{
+	struct queue_thread *t = container_of(m, struct queue_thread, fell_back_mail);
+
+	t->fell_back(t);
+}
+
+static void on_fell_back(void *arg)
+{
+	struct queue_thread *t = arg;
+
+	mailbox_post(t->home, &t->fell_back_mail);
+}
+
 static void on_armed(void *arg, int res)
 {
 	struct queue_thread *t = arg;
@@ -76,7 +90,9 @@ int queue_thread_start(struct queue_thread *t, const char *name, struct queue_co
 
 	t->armed_mail.deliver = deliver_armed;
 	t->exited_mail.deliver = deliver_exited;
+	t->fell_back_mail.deliver = deliver_fell_back;
 	config->armed = on_armed;
+	config->fell_back = on_fell_back;
 	config->arg = t;
 	r = queue_new(config, &t->queue);
 	if (r < 0)

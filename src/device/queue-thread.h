@@ -18,6 +18,7 @@ struct queue_thread {
 	struct mailbox *home; /* of the main thread */
 	void (*armed)(struct queue_thread *t); /* main thread; result in armed_res */
 	void (*exited)(struct queue_thread *t); /* main thread; result in exit_res; then join */
+	void (*fell_back)(struct queue_thread *t); /* main thread; at most once */
 	void *owner;
 	bool io_flusher;
 	cpu_set_t *cpus; /* NULL: anywhere; borrowed until armed */
@@ -30,7 +31,7 @@ struct queue_thread {
 	/* private */
 	pthread_t thread;
 	bool running; /* to be joined */
-	struct mail armed_mail, exited_mail;
+	struct mail armed_mail, exited_mail, fell_back_mail;
 };
 
 /** queue_thread_start - make the queue and its thread

@@ -32,7 +32,17 @@ void *ub_io_priv(struct ub_io *io)
 {
 	struct slot *s = slot_of(io);
 
-	return s->queue->privs + s->tag * s->queue->config.target->io_size;
+	return s->queue->privs + s->data.index * s->queue->config.target->io_size;
+}
+
+void *ub_io_buf(struct ub_io *io)
+{
+	struct slot *s = slot_of(io);
+
+	if (s->data.place == PLACE_SHARED)
+		return s->data.shared;
+	assert(s->data.place == PLACE_MEMORY);
+	return (void *) (uintptr_t) buffer_addr(&s->queue->buffer, s->data.index);
 }
 
 void ub_io_done(struct ub_io *io, int res)
@@ -68,6 +78,64 @@ static struct io_uring_sqe *op_sqe(struct slot_op *op)
 	return sqe;
 }
 
+static void op_prep_rw(struct slot_op *op, struct io_uring_sqe *sqe)
+{
+	struct slot *s = op->slot;
+	const struct ub_io *io = &s->io;
+
+	s->last = sqe;
+	buffer_prep(&s->queue->buffer, sqe, &s->data, io->op == UB_WRITE, op->file, op->moved,
+		    (uint32_t) (io->len - op->moved), op->off + op->moved, op->mode);
+}
+
+/* ---- user copy: the operation and a copy, linked
+ *
+ * Of the two, the first completes only if it fails (or falls short, which breaks the link), and
+ * then the second does not: one completion, whatever happens.
+ */
+
+static void op_bounced(struct ur_op *ur, int res)
+{
+	struct slot_op *op = container_of(ur, struct slot_op, bounce);
+	struct slot *s = op->slot;
+
+	s->queue->n_in_flight--;
+	if (res >= 0 && (uint64_t) res != s->io.len)
+		res = -EIO;
+	op_finish(op, res < 0 ? res : 0);
+}
+
+static struct io_uring_sqe *bounce_sqe(struct slot_op *op)
+{
+	struct slot *s = op->slot;
+	struct queue *q = s->queue;
+	struct io_uring_sqe *sqe = ring_sqe(&q->ring, &op->bounce);
+
+	op->bounce.done = op_bounced;
+	if (sqe)
+		buffer_prep_bounce(&q->buffer, sqe, s->data.index, s->io.op == UB_READ,
+				   QUEUE_CHAR_SLOT, q->config.q_id, s->tag, (uint32_t) s->io.len);
+	return sqe;
+}
+
+static void op_issue_bounced(struct slot_op *op)
+{
+	struct slot *s = op->slot;
+	struct queue *q = s->queue;
+	bool write = s->io.op == UB_WRITE;
+	struct io_uring_sqe *first, *second;
+
+	/* A link does not reach beyond what is submitted at once. */
+	if (io_uring_sq_space_left(&q->ring.uring) < 2)
+		(void) io_uring_submit(&q->ring.uring);
+	if (io_uring_sq_space_left(&q->ring.uring) < 2)
+		return op_finish(op, -EIO);
+	first = write ? bounce_sqe(op) : op_sqe(op);
+	second = write ? op_sqe(op) : bounce_sqe(op);
+	op_prep_rw(op, write ? second : first);
+	first->flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
+}
+
 static void op_prep(struct slot_op *op, struct io_uring_sqe *sqe)
 {
 	struct slot *s = op->slot;
@@ -75,8 +143,7 @@ static void op_prep(struct slot_op *op, struct io_uring_sqe *sqe)
 
 	switch (op->kind) {
 	case SLOT_OP_RW:
-		buffer_prep(&s->queue->buffer, sqe, s->tag, io->op == UB_WRITE, op->file, op->moved,
-			    (uint32_t) (io->len - op->moved), op->off + op->moved, op->mode);
+		op_prep_rw(op, sqe);
 		return;
 	case SLOT_OP_FSYNC:
 		sqe->opcode = IORING_OP_FSYNC;
@@ -103,8 +170,11 @@ static void op_prep(struct slot_op *op, struct io_uring_sqe *sqe)
 
 static void op_issue(struct slot_op *op)
 {
-	struct io_uring_sqe *sqe = op_sqe(op);
+	struct io_uring_sqe *sqe;
 
+	if (op->kind == SLOT_OP_RW && op->slot->data.place == PLACE_BOUNCE && !op->copied)
+		return op_issue_bounced(op);
+	sqe = op_sqe(op);
 	if (!sqe)
 		return op_finish(op, -EIO);
 	op_prep(op, sqe);
@@ -115,9 +185,11 @@ static bool op_goes_on(struct slot_op *op, int *res)
 {
 	struct slot *s = op->slot;
 
-	/* Nobody waits for it any more. */
-	if (s->aborted)
+	/* Nobody waits for the rest any more. */
+	if (s->aborted || s->queue->aborting) {
+		*res = -EIO;
 		return false;
+	}
 	if ((*res == -EAGAIN || *res == -EINTR) && op->retries < OP_RETRIES_MAX) {
 		op->retries++;
 	} else if (op->kind == SLOT_OP_RW && *res >= 0) {
@@ -149,7 +221,11 @@ static void op_done(struct ur_op *ur, int res)
 	struct slot_op *op = container_of(ur, struct slot_op, op);
 	struct slot *s = op->slot;
 
+	if (s->linked)
+		slot_unlink(s);
 	s->queue->n_in_flight--;
+	/* A write whose first try got so far has its bytes in our memory. */
+	op->copied = s->io.op == UB_WRITE;
 	if (op->kind == SLOT_OP_RAW) {
 		op->in_use = false; /* the continuation may take it again; the reference stays */
 		res = op->done(&s->io, res);
@@ -171,19 +247,21 @@ static struct slot_op *op_take(struct ub_io *io, enum slot_op_kind kind, struct 
 	assert(s->refs > 0);
 	s->answered = true;
 	for (unsigned int i = 0; i < q->max_ops; i++) {
-		struct slot_op *op = &q->ops[s->tag * q->max_ops + i];
+		struct slot_op *op = &q->ops[s->data.index * q->max_ops + i];
 
 		if (op->in_use)
 			continue;
-		*op = (struct slot_op){
-			.op.done = op_done,
-			.slot = s,
-			.off = off,
-			.kind = kind,
-			.file = file ? file->slot : 0,
-			.fallback_mode = -1,
-			.in_use = true,
-		};
+		/* Field by field: the slot stays, what a user copy needs is set when it is. */
+		op->op.done = op_done;
+		op->off = off;
+		op->moved = 0;
+		op->kind = kind;
+		op->file = file ? file->slot : 0;
+		op->mode = 0;
+		op->fallback_mode = -1;
+		op->retries = 0;
+		op->copied = false;
+		op->in_use = true;
 		slot_ref(s);
 		return op;
 	}
@@ -193,8 +271,12 @@ static struct slot_op *op_take(struct ub_io *io, enum slot_op_kind kind, struct 
 
 static void op_rw(struct ub_io *io, struct ub_file *file, uint64_t off, int rw_flags)
 {
-	struct slot_op *op = op_take(io, SLOT_OP_RW, file, off);
+	struct slot_op *op;
 
+	/* A target that said it needs no data (UB_DATA_NONE) has none to read or write. */
+	if (slot_of(io)->data.place == PLACE_NOWHERE)
+		return ub_io_done(io, -EIO);
+	op = op_take(io, SLOT_OP_RW, file, off);
 	if (!op)
 		return;
 	op->mode = rw_flags;

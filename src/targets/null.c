@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * null - a device that does nothing, at once: writes are forgotten, reads give unspecified content
- * (zeroes, or what was written to this very device before). To measure what ublk itself costs.
+ * null - a device that does nothing, at once: writes are forgotten, and a read leaves in the
+ * reader's memory what was there before, as null_blk's do. To measure what ublk itself costs.
  *
- * Order: none. Errors: none. Flush: there is no cache to flush.
+ * Order: none. Errors: none. Flush: answered, there is no cache. Metadata are as the data: a reader
+ * that compares checksums will find them wrong.
  */
 #include <ublkd/target.h>
 
@@ -17,7 +18,11 @@ static int null_open(struct ub_dev *dev, void *state)
 
 	if (!l->size)
 		l->size = NULL_DEFAULT_SIZE;
-	l->max_discard_bytes = l->max_write_zeroes_bytes = UINT64_C(1) << 30;
+	if (!l->max_discard_bytes)
+		l->max_discard_bytes = UINT64_C(1) << 30;
+	if (!l->max_write_zeroes_bytes)
+		l->max_write_zeroes_bytes = UINT64_C(1) << 30;
+	l->fua = true; /* nothing is as durable as anything else */
 	return 0;
 }
 
@@ -27,4 +32,5 @@ static void null_submit(struct ub_io *io)
 }
 
 UB_TARGET(null, .section = "Null", .description = "nothing: forgets writes, for measuring",
-	  .options = null_options, .open = null_open, .submit = null_submit);
+	  .options = null_options, .data = UB_DATA_NONE, .integrity = true, .open = null_open,
+	  .submit = null_submit);

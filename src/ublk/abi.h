@@ -123,6 +123,34 @@
 #define UBLK_ATTR_VOLATILE_CACHE (1U << 2)
 #define UBLK_ATTR_FUA (1U << 3)
 
+/* ublk_param_integrity: flags and csum_type, from linux/fs.h of Linux 7.0 */
+#ifndef LBMD_PI_CAP_REFTAG
+#define LBMD_PI_CAP_REFTAG (1U << 1)
+#define LBMD_PI_CSUM_NONE 0
+#define LBMD_PI_CSUM_IP 1
+#define LBMD_PI_CSUM_CRC16_T10DIF 2
+#define LBMD_PI_CSUM_CRC64_NVME 4
+#endif
+
+/* AUTO_BUF_REG: flags of struct ublk_auto_buf_reg */
+#define UBLK_AUTO_BUF_REG_FALLBACK (1U << 0)
+
+/* BATCH_IO: flags of struct ublk_batch_io */
+#define UBLK_BATCH_F_HAS_ZONE_LBA (1U << 0)
+#define UBLK_BATCH_F_HAS_BUF_ADDR (1U << 1)
+#define UBLK_BATCH_F_AUTO_BUF_REG_FALLBACK (1U << 2)
+
+/* SHMEM_ZC: flags of struct ublk_shmem_buf_reg; parts of a descriptor's addr */
+#define UBLK_SHMEM_BUF_READ_ONLY (1U << 0)
+#define UBLK_SHMEM_ZC_OFF_MASK UINT64_C(0xffffffff)
+#define UBLK_SHMEM_ZC_IDX_OFF 32
+#define UBLK_SHMEM_ZC_IDX_MASK UINT64_C(0xffff)
+
+/* USER_COPY: where a request's data is on the char device */
+#define UBLKSRV_IO_BUF_OFFSET UINT64_C(0x80000000)
+#define UBLK_TAG_OFF 25
+#define UBLK_QID_OFF 41
+
 /* Limits */
 #define UBLK_FEATURES_LEN 8
 #define UBLK_MAX_QUEUE_DEPTH 4096
@@ -188,6 +216,39 @@ struct ublksrv_io_cmd {
 		uint64_t addr;
 		uint64_t zone_append_lba;
 	};
+} __attribute__((aligned(8)));
+
+/* AUTO_BUF_REG: `addr` of the SQE of FETCH_REQ and COMMIT_AND_FETCH_REQ. */
+struct ublk_auto_buf_reg {
+	uint16_t index;
+	uint8_t flags;
+	uint8_t reserved0;
+	uint32_t reserved1;
+};
+
+/* Argument of PREP_, COMMIT_ and FETCH_IO_CMDS; the elements are at `addr` of the SQE. */
+struct ublk_batch_io {
+	uint16_t q_id;
+	uint16_t flags;
+	uint16_t nr_elem;
+	uint8_t elem_bytes;
+	uint8_t reserved;
+	uint64_t reserved2;
+} __attribute__((aligned(8)));
+
+/* One element of a batch; the buffer's address follows with UBLK_BATCH_F_HAS_BUF_ADDR. */
+struct ublk_elem_header {
+	uint16_t tag;
+	uint16_t buf_index;
+	int32_t result;
+};
+
+/* REG_BUF. */
+struct ublk_shmem_buf_reg {
+	uint64_t addr;
+	uint64_t len;
+	uint32_t flags;
+	uint32_t reserved;
 } __attribute__((aligned(8)));
 
 struct ublk_param_basic {
@@ -300,6 +361,27 @@ UBLK_ABI_AT(ublksrv_io_cmd, result, 4, 4);
 UBLK_ABI_AT(ublksrv_io_cmd, addr, 8, 8);
 UBLK_ABI_AT(ublksrv_io_cmd, zone_append_lba, 8, 8);
 _Static_assert(sizeof(struct ublksrv_io_cmd) == 16, "size of ublksrv_io_cmd");
+UBLK_ABI_AT(ublk_auto_buf_reg, index, 0, 2);
+UBLK_ABI_AT(ublk_auto_buf_reg, flags, 2, 1);
+UBLK_ABI_AT(ublk_auto_buf_reg, reserved0, 3, 1);
+UBLK_ABI_AT(ublk_auto_buf_reg, reserved1, 4, 4);
+_Static_assert(sizeof(struct ublk_auto_buf_reg) == 8, "size of ublk_auto_buf_reg");
+UBLK_ABI_AT(ublk_batch_io, q_id, 0, 2);
+UBLK_ABI_AT(ublk_batch_io, flags, 2, 2);
+UBLK_ABI_AT(ublk_batch_io, nr_elem, 4, 2);
+UBLK_ABI_AT(ublk_batch_io, elem_bytes, 6, 1);
+UBLK_ABI_AT(ublk_batch_io, reserved, 7, 1);
+UBLK_ABI_AT(ublk_batch_io, reserved2, 8, 8);
+_Static_assert(sizeof(struct ublk_batch_io) == 16, "size of ublk_batch_io");
+UBLK_ABI_AT(ublk_elem_header, tag, 0, 2);
+UBLK_ABI_AT(ublk_elem_header, buf_index, 2, 2);
+UBLK_ABI_AT(ublk_elem_header, result, 4, 4);
+_Static_assert(sizeof(struct ublk_elem_header) == 8, "size of ublk_elem_header");
+UBLK_ABI_AT(ublk_shmem_buf_reg, addr, 0, 8);
+UBLK_ABI_AT(ublk_shmem_buf_reg, len, 8, 8);
+UBLK_ABI_AT(ublk_shmem_buf_reg, flags, 16, 4);
+UBLK_ABI_AT(ublk_shmem_buf_reg, reserved, 20, 4);
+_Static_assert(sizeof(struct ublk_shmem_buf_reg) == 24, "size of ublk_shmem_buf_reg");
 UBLK_ABI_AT(ublk_param_basic, attrs, 0, 4);
 UBLK_ABI_AT(ublk_param_basic, logical_bs_shift, 4, 1);
 UBLK_ABI_AT(ublk_param_basic, physical_bs_shift, 5, 1);

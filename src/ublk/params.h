@@ -25,5 +25,10 @@ void params_defaults(struct ub_limits *l);
 int params_from_limits(const struct ub_limits *l, uint32_t max_io_bytes, struct ublk_params *ret,
 		       struct failure *f);
 
-/** params_same - what GET_PARAMS returned is what SET_PARAMS was given */
+/** params_same - what GET_PARAMS returned is what SET_PARAMS was given, but for the shape of
+ *  requests on a kernel that does not know it */
 bool params_same(const struct ublk_params *set, const struct ublk_params *got);
+
+/** params_lack_shape - alignment and segments were set, and the kernel (before 6.15) passed over
+ *  them */
+bool params_lack_shape(const struct ublk_params *set, const struct ublk_params *got);

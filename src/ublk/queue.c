@@ -12,8 +12,6 @@
 #include "util/cleanup.h"
 #include "util/list.h"
 
-enum { CHAR_SLOT = 0 }; /* of the ring's registered files; the target's follow */
-
 static size_t page_round(size_t n)
 {
 	size_t page = (size_t) sysconf(_SC_PAGESIZE);
@@ -27,31 +25,113 @@ static void count(_Atomic uint64_t *c, uint64_t n)
 			      memory_order_relaxed);
 }
 
-/* ---- one tag */
+/* ---- the exchange's side */
 
-static void slot_fetch(struct slot *s, uint32_t cmd_op, int32_t result)
+uint64_t slot_memory(const struct slot *s)
+{
+	const struct buffer *b = &s->queue->buffer;
+
+	if (b->place != PLACE_MEMORY)
+		return 0;
+	return buffer_addr(b, s->aborted ? buffer_spare(b) : s->data.index);
+}
+
+struct io_uring_sqe *queue_command(struct queue *q, struct ur_op *op, uint32_t cmd_op)
+{
+	struct io_uring_sqe *sqe = ring_sqe(&q->ring, op);
+
+	if (!sqe) {
+		/* A request cannot be answered any more: the queue has failed as a whole. */
+		q->error = -EAGAIN;
+		return NULL;
+	}
+	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->flags = IOSQE_FIXED_FILE;
+	sqe->fd = QUEUE_CHAR_SLOT;
+	sqe->cmd_op = cmd_op;
+	return sqe;
+}
+
+void queue_ended(struct queue *q, unsigned int n_tags, int res)
+{
+	q->n_live -= n_tags;
+	if (res != UBLK_IO_RES_ABORT && !q->quit)
+		q->error = res < 0 ? res : -EPROTO;
+}
+
+/* ---- the pages of a request as a registered buffer */
+
+static void pages_command(struct slot *s, uint32_t cmd_op, unsigned int sqe_flags)
 {
 	struct queue *q = s->queue;
 	struct ublksrv_io_cmd cmd = {
 		.q_id = (uint16_t) q->config.q_id,
 		.tag = (uint16_t) s->tag,
-		.result = result,
-		.addr = s->aborted ? buffer_spare_addr(&q->buffer)
-				   : buffer_fetch_addr(&q->buffer, s->tag),
+		.addr = s->data.index,
 	};
-	struct io_uring_sqe *sqe = ring_sqe(&q->ring, &s->fetched);
+	struct io_uring_sqe *sqe = queue_command(q, &s->step, cmd_op);
 
-	if (!sqe) {
-		/* The request cannot be answered any more: the queue has failed as a whole. */
-		q->error = -EAGAIN;
+	if (!sqe)
 		return;
-	}
-	sqe->opcode = IORING_OP_URING_CMD;
-	sqe->flags = IOSQE_FIXED_FILE;
-	sqe->fd = CHAR_SLOT;
-	sqe->cmd_op = cmd_op;
+	sqe->flags |= (uint8_t) sqe_flags;
 	memcpy((char *) sqe + UBLK_ABI_SQE_CMD_OFFSET, &cmd, sizeof(cmd));
 }
+
+/* The slower way of a zero-copy path; said once. */
+static void slot_fall_back(struct slot *s)
+{
+	struct queue *q = s->queue;
+
+	s->data.place = PLACE_BOUNCE;
+	count(&q->counters.fallbacks, 1);
+	if (q->fell_back)
+		return;
+	q->fell_back = true;
+	q->config.fell_back(q->config.arg);
+}
+
+/* It completes only if it fails, and then there is nothing to be done: the next registration
+ * fails, and falls back. */
+static void slot_unregistered(struct ur_op *op, int res)
+{
+	(void) op;
+	(void) res;
+}
+
+static void slot_unregister(struct slot *s)
+{
+	s->registered = false;
+	s->step.done = slot_unregistered;
+	pages_command(s, UBLK_U_IO_UNREGISTER_IO_BUF, IOSQE_CQE_SKIP_SUCCESS);
+}
+
+static void slot_serve(struct slot *s, int error);
+
+static void slot_registered(struct ur_op *op, int res)
+{
+	struct slot *s = container_of(op, struct slot, step);
+
+	s->queue->n_in_flight--;
+	if (s->aborted) {
+		/* Failed meanwhile; the kernel ends the request when its pages are free. */
+		if (res >= 0)
+			slot_unregister(s);
+		return slot_unref(s, 0);
+	}
+	if (res < 0)
+		slot_fall_back(s);
+	else
+		s->registered = true;
+	slot_serve(s, 0);
+}
+
+static void slot_register(struct slot *s)
+{
+	s->step.done = slot_registered;
+	s->queue->n_in_flight++;
+	pages_command(s, UBLK_U_IO_REGISTER_IO_BUF, 0);
+}
+/* ---- one request */
 
 /* The kernel fails what is none of these with EIO; the three that callers take for "try again"
  * would make them wait for something that does not come. */
@@ -89,12 +169,9 @@ static void slot_commit(struct slot *s, int error)
 		result = errno_for_kernel(error);
 	else if (s->io.op == UB_READ || s->io.op == UB_WRITE)
 		result = (int32_t) s->io.len;
-	slot_fetch(s, UBLK_U_IO_COMMIT_AND_FETCH_REQ, result);
-}
-
-void slot_ref(struct slot *s)
-{
-	s->refs++;
+	if (s->registered)
+		slot_unregister(s);
+	q->exchange->commit(s, result);
 }
 
 void slot_unref(struct slot *s, int error)
@@ -152,13 +229,129 @@ static int slot_decode(struct slot *s, const struct ublksrv_io_desc *d)
 	return 0;
 }
 
-static void slot_serve(struct slot *s)
+/* Buffers that have seen a large request are looked after: see queue_trim(). */
+static void slot_uses_memory(struct slot *s)
+{
+	if (s->io.len <= BUFFER_KEEP)
+		return;
+	s->queue->burst = true;
+	if (s->io.len > s->used)
+		s->used = (uint32_t) s->io.len;
+}
+
+static int slot_find_shared(struct slot *s, uint64_t addr)
+{
+	uint64_t index = addr >> UBLK_SHMEM_ZC_IDX_OFF & UBLK_SHMEM_ZC_IDX_MASK;
+	uint64_t off = addr & UBLK_SHMEM_ZC_OFF_MASK;
+	const struct shared_pool *p = &s->queue->config.pools[index];
+
+	if (index >= QUEUE_POOLS_MAX || !p->base || off > p->len || s->io.len > p->len - off)
+		return -EIO;
+	s->data.place = PLACE_SHARED;
+	s->data.shared = p->base + off;
+	return 0;
+}
+
+/* Return: 0; 1 if the request's pages must be registered first; -errno */
+static int slot_find_data(struct slot *s, const struct ublksrv_io_desc *d)
 {
 	struct queue *q = s->queue;
-	const struct ub_target *t = q->config.target;
-	int error;
 
-	error = slot_decode(s, &q->descs[s->tag]);
+	s->data.place = q->buffer.place;
+	if (s->io.op != UB_READ && s->io.op != UB_WRITE)
+		return 0;
+	if (d->op_flags & UBLK_IO_F_SHMEM_ZC)
+		return slot_find_shared(s, d->addr);
+	if (q->config.path.copy == DATA_COPY_ZERO)
+		return 1;
+	if (d->op_flags & UBLK_IO_F_NEED_REG_BUF)
+		slot_fall_back(s);
+	if (s->data.place == PLACE_MEMORY || s->data.place == PLACE_BOUNCE)
+		slot_uses_memory(s);
+	return 0;
+}
+
+/* ---- an operation and its commit at once */
+
+/* All that the request needs is one read or write, whose SQE is the last: what follows is known. */
+static bool slot_can_link(const struct slot *s)
+{
+	const struct queue *q = s->queue;
+
+	return q->alone && q->exchange->commit_linked && s->last && s->refs == 2 && !s->error &&
+	       s->data.place == PLACE_FIXED && !s->registered &&
+	       io_uring_sq_space_left(&q->ring.uring) > 0;
+}
+
+static void slot_link(struct slot *s)
+{
+	struct queue *q = s->queue;
+
+	s->last->flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
+	s->linked =
+		container_of((struct ur_op *) (uintptr_t) s->last->user_data, struct slot_op, op);
+	s->refs--;
+	s->busy = false;
+	q->n_busy--;
+	q->n_in_flight--;
+	count(&q->counters.done, 1);
+	q->exchange->commit_linked(s, (int32_t) s->io.len);
+}
+
+/* The next request of its tag is here: all went well. */
+static void slot_settle(struct slot *s)
+{
+	s->linked->in_use = false;
+	s->linked = NULL;
+	s->refs = 0;
+}
+
+void slot_unlink(struct slot *s)
+{
+	struct queue *q = s->queue;
+
+	s->linked = NULL;
+	s->busy = true;
+	q->n_busy++;
+	q->n_in_flight++;
+	count(&q->counters.done, UINT64_MAX); /* one less */
+}
+
+static void slot_serve(struct slot *s, int error)
+{
+	const struct ub_target *t = s->queue->config.target;
+
+	if (!error) {
+		if (t->io_size)
+			memset(ub_io_priv(&s->io), 0, t->io_size);
+		s->last = NULL;
+		t->submit(&s->io);
+		if (slot_can_link(s))
+			return slot_link(s);
+		/* A target that does nothing has not done it. */
+		if (!s->answered)
+			error = -EIO;
+	}
+	slot_unref(s, error);
+}
+
+void slot_arrived(struct slot *s)
+{
+	struct queue *q = s->queue;
+	const struct ublksrv_io_desc *d = &q->descs[s->tag];
+	int r;
+
+	if (s->linked)
+		slot_settle(s);
+	s->busy = true;
+	s->announced = false;
+	q->n_busy++;
+	count(&q->counters.arrived, 1);
+	r = slot_decode(s, d);
+	/* A failed queue takes nothing new: what is in flight must come to an end. */
+	if (q->aborting || q->error)
+		return slot_commit(s, -EIO);
+
 	s->error = 0;
 	s->answered = false;
 	s->refs = 1;
@@ -167,38 +360,11 @@ static void slot_serve(struct slot *s)
 		count(&q->counters.read_bytes, s->io.len);
 	else if (s->io.op == UB_WRITE)
 		count(&q->counters.write_bytes, s->io.len);
-
-	if (!error) {
-		if (t->io_size)
-			memset(ub_io_priv(&s->io), 0, t->io_size);
-		t->submit(&s->io);
-		/* A target that does nothing has not done it. */
-		if (!s->answered)
-			error = -EIO;
-	}
-	slot_unref(s, error);
-}
-
-static void slot_fetched(struct ur_op *op, int res)
-{
-	struct slot *s = container_of(op, struct slot, fetched);
-	struct queue *q = s->queue;
-
-	if (res != UBLK_IO_RES_OK) {
-		/* ABORT ends the tag; anything else means the kernel refused the command. */
-		q->n_live--;
-		if (res != UBLK_IO_RES_ABORT && !q->quit)
-			q->error = res < 0 ? res : -EPROTO;
-		return;
-	}
-	s->busy = true;
-	q->n_busy++;
-	count(&q->counters.arrived, 1);
-	/* A failed queue takes nothing new: what is in flight must come to an end. */
-	if (q->aborting || q->error)
-		slot_commit(s, -EIO);
-	else
-		slot_serve(s);
+	if (r == 0)
+		r = slot_find_data(s, d);
+	if (r > 0)
+		return slot_register(s);
+	slot_serve(s, r);
 }
 
 /* ---- messages */
@@ -213,7 +379,7 @@ static void queue_do_abort(struct mail *m)
 	struct queue *q = container_of(m, struct queue, abort_mail);
 
 	q->aborting = true;
-	for (unsigned int i = 0; i < q->config.depth; i++) {
+	for (unsigned int i = 0; i < q->config.n_tags; i++) {
 		struct slot *s = &q->slots[i];
 
 		if (!s->busy)
@@ -254,6 +420,66 @@ static void queue_mail(struct ur_op *op, int res)
 	queue_watch_mailbox(q);
 }
 
+/* ---- buffers that grew */
+
+static const struct __kernel_timespec trim_after = {.tv_sec = 5};
+
+static void queue_arm_trim(struct queue *q)
+{
+	struct io_uring_sqe *sqe = ring_sqe(&q->ring, &q->trim_op);
+
+	q->burst = false;
+	if (!sqe)
+		return;
+	sqe->opcode = IORING_OP_TIMEOUT;
+	sqe->addr = (uintptr_t) &trim_after;
+	sqe->len = 1;
+	q->trim_armed = true;
+}
+
+static void queue_trim_time(struct ur_op *op, int res)
+{
+	struct queue *q = container_of(op, struct queue, trim_op);
+
+	(void) res;
+	q->trim_armed = false;
+	q->trim_due = true;
+}
+
+/* What a burst of large requests made of the buffers goes back to the system. A buffer that the
+ * driver holds may have got a write that we do not know of yet: not here. The driver copies on this
+ * thread, inside io_uring_enter() (DEFER_TASKRUN), and says so in the same call; between two turns,
+ * with every completion seen, whatever is not busy is empty. */
+static void queue_trim(struct queue *q)
+{
+	q->trim_due = false;
+	if (!(q->ring.uring.flags & RING_DEFERS) || io_uring_cq_has_overflow(&q->ring.uring) ||
+	    io_uring_cq_ready(&q->ring.uring))
+		return;
+	for (unsigned int i = 0; i < q->config.n_tags; i++) {
+		struct slot *s = &q->slots[i];
+
+		if (s->used == 0)
+			continue;
+		if (s->busy || s->announced || s->aborted) {
+			q->burst = true;
+			continue;
+		}
+		buffer_trim(&q->buffer, i, s->used);
+		s->used = 0;
+	}
+}
+
+/* Between two turns. Return: completions that are sure to come at once */
+static unsigned int queue_between(struct queue *q)
+{
+	if (q->trim_due && !q->burst)
+		queue_trim(q);
+	if (q->burst && !q->trim_armed)
+		queue_arm_trim(q);
+	return q->exchange->flush ? q->exchange->flush(q) : 0;
+}
+
 /* ---- the queue */
 
 static int queue_register_files(struct queue *q)
@@ -262,30 +488,40 @@ static int queue_register_files(struct queue *q)
 
 	/* The char device and the backing are registered in one ring: so the kernel keeps the
 	 * device until the last backing operation is over, however this process ends. */
-	fds[CHAR_SLOT] = q->config.char_fd;
+	fds[QUEUE_CHAR_SLOT] = q->config.char_fd;
 	for (unsigned int i = 0; i < q->config.n_files; i++)
 		fds[1 + i] = q->config.files[i];
 	return io_uring_register_files(&q->ring.uring, fds, 1 + q->config.n_files);
 }
 
-static int queue_arm(struct queue *q)
+static int queue_init_ring(struct queue *q)
 {
-	unsigned int ends = q->config.depth * (1 + q->max_ops) + 1;
+	const struct queue_config *c = &q->config;
+	unsigned int ends = c->n_tags * (1 + 2 * q->max_ops) + EXCHANGE_EXTRA_CQES;
 	int r;
 
-	r = ring_init(&q->ring, q->config.depth < 8 ? 8 : q->config.depth, ends < 64 ? 64 : ends,
-		      0);
+	r = ring_init(&q->ring, c->n_tags < 8 ? 8 : c->n_tags, ends < 64 ? 64 : ends, 0);
 	if (r < 0)
 		return r;
 	r = queue_register_files(q);
 	if (r < 0)
 		return r;
+	if (q->buffer.place == PLACE_FIXED)
+		r = io_uring_register_buffers_sparse(&q->ring.uring, c->n_tags);
+	if (r < 0)
+		return r;
+	return q->exchange->init ? q->exchange->init(q) : 0;
+}
+
+static int queue_arm(struct queue *q)
+{
+	int r = queue_init_ring(q);
+
+	if (r < 0)
+		return r;
 	queue_watch_mailbox(q);
-	for (unsigned int i = 0; i < q->config.depth; i++)
-		slot_fetch(&q->slots[i], UBLK_U_IO_FETCH_REQ, 0);
-	q->n_live = q->config.depth;
-	/* A refused FETCH is answered at once. */
-	r = ring_turn(&q->ring, 0);
+	q->n_live = q->config.n_tags;
+	r = q->exchange->arm(q);
 	return r < 0 ? r : q->error;
 }
 
@@ -303,10 +539,12 @@ int queue_run(struct queue *q)
 
 	q->config.armed(q->config.arg, r);
 	while (r >= 0 && !queue_is_over(q))
-		r = ring_turn(&q->ring, 1);
+		r = ring_turn(&q->ring, 1 + queue_between(q));
 	/* The last turn's commits are only prepared. */
-	if (r >= 0)
+	if (r >= 0) {
+		(void) queue_between(q);
 		(void) io_uring_submit(&q->ring.uring);
+	}
 	ring_leave(&q->ring);
 	return r < 0 ? r : q->error;
 }
@@ -330,12 +568,12 @@ static int queue_map(struct queue *q)
 
 static void queue_init_slots(struct queue *q)
 {
-	for (unsigned int i = 0; i < q->config.depth; i++) {
+	for (unsigned int i = 0; i < q->config.n_tags; i++) {
 		struct slot *s = &q->slots[i];
 
 		s->queue = q;
-		s->tag = i;
-		s->fetched.done = slot_fetched;
+		s->tag = q->config.first_tag + i * q->config.tag_step;
+		s->data.index = i;
 		for (unsigned int j = 0; j < q->max_ops; j++)
 			q->ops[i * q->max_ops + j].slot = s;
 	}
@@ -346,32 +584,38 @@ DEFINE_CLEANUP(struct queue *, queue_free);
 int queue_new(const struct queue_config *config, struct queue **ret)
 {
 	_cleanup_(queue_freep) struct queue *q = calloc(1, sizeof(*q));
+	unsigned int n =
+		(config->depth - config->first_tag + config->tag_step - 1) / config->tag_step;
 	size_t io_size = config->target->io_size;
 	int r;
 
 	if (!q)
 		return -ENOMEM;
 	assert(config->n_files <= UB_FILES_MAX);
+	assert(config->tag_step && config->first_tag < config->depth);
 	q->config = *config;
 	/* The thread reads them when the caller is long gone. */
 	for (unsigned int i = 0; i < config->n_files; i++)
 		q->files[i] = config->files[i];
 	q->config.files = q->files;
+	q->config.n_tags = n;
+	q->exchange = config->path.batch ? &exchange_batch : &exchange_tag;
 	q->mailbox.fd = -1;
 	q->max_ops = config->target->max_ops ? config->target->max_ops : 1;
-	q->slots = calloc(config->depth, sizeof(*q->slots));
-	q->ops = calloc((size_t) config->depth * q->max_ops, sizeof(*q->ops));
-	q->privs = io_size ? calloc(config->depth, io_size) : NULL;
+	q->slots = calloc(n, sizeof(*q->slots));
+	q->ops = calloc((size_t) n * q->max_ops, sizeof(*q->ops));
+	q->privs = io_size ? calloc(n, io_size) : NULL;
 	if (!q->slots || !q->ops || (io_size && !q->privs))
 		return -ENOMEM;
 	queue_init_slots(q);
 	q->mailbox_op.done = queue_mail;
 	q->quit_mail.deliver = queue_do_quit;
 	q->abort_mail.deliver = queue_do_abort;
+	q->trim_op.done = queue_trim_time;
 	r = mailbox_init(&q->mailbox);
 	if (r < 0)
 		return r;
-	r = buffer_init(&q->buffer, config->depth, config->max_io_bytes);
+	r = buffer_init(&q->buffer, &config->path, n, config->max_io_bytes);
 	if (r < 0)
 		return r;
 	r = queue_map(q);
@@ -393,6 +637,8 @@ struct queue *queue_free(struct queue *q)
 	/* The ring itself failed under operations: their memory stays, for good. */
 	if (q->n_in_flight)
 		return NULL;
+	if (q->exchange && q->exchange->done)
+		q->exchange->done(q);
 	buffer_done(&q->buffer);
 	free(q->privs);
 	free(q->ops);

@@ -12,13 +12,16 @@
 #ifndef IORING_SETUP_SINGLE_ISSUER
 #define IORING_SETUP_SINGLE_ISSUER (1U << 12)
 #endif
-#ifndef IORING_SETUP_DEFER_TASKRUN
-#define IORING_SETUP_DEFER_TASKRUN (1U << 13)
+#ifndef IORING_FEAT_NO_IOWAIT
+#define IORING_FEAT_NO_IOWAIT (1U << 17)
+#endif
+#ifndef IORING_ENTER_NO_IOWAIT
+#define IORING_ENTER_NO_IOWAIT (1U << 7)
 #endif
 
 /* Best first; a kernel that lacks a flag answers EINVAL. */
 static const unsigned int ring_flags[] = {
-	IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+	IORING_SETUP_SINGLE_ISSUER | RING_DEFERS,
 	IORING_SETUP_COOP_TASKRUN,
 	0,
 };
@@ -57,22 +60,28 @@ void ring_done(struct ring *r)
 	r->made = false;
 }
 
-struct io_uring_sqe *ring_sqe(struct ring *r, struct ur_op *op)
+struct io_uring_sqe *ring_sqe_slow(struct ring *r)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&r->uring);
+	(void) io_uring_submit(&r->uring);
+	return io_uring_get_sqe(&r->uring);
+}
 
-	if (!sqe) {
-		(void) io_uring_submit(&r->uring);
-		sqe = io_uring_get_sqe(&r->uring);
-		if (!sqe)
-			return NULL;
-	}
-	/* Two of constant size: one of either size becomes a slow `rep stos`. */
-	memset(sqe, 0, sizeof(*sqe));
-	if (r->uring.flags & IORING_SETUP_SQE128)
-		memset(sqe + 1, 0, sizeof(*sqe));
-	sqe->user_data = (uintptr_t) op;
-	return sqe;
+/* A server that waits for requests does not wait for I/O, but to the kernel it looks so: its CPU
+ * counts as "iowait" and the system as stalled (PSI) while nothing is to be done. Linux 6.15 can be
+ * told; liburing learned to tell it later than we can ask for. */
+static int ring_enter(struct ring *r, unsigned int wait)
+{
+	struct io_uring_sq *sq = &r->uring.sq;
+	unsigned int flags = IORING_ENTER_GETEVENTS | IORING_ENTER_NO_IOWAIT;
+
+	if (!(r->uring.features & IORING_FEAT_NO_IOWAIT))
+		return io_uring_submit_and_wait(&r->uring, wait);
+	sq->sqe_head = sq->sqe_tail;
+	io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
+	if (r->uring.enter_ring_fd != r->uring.ring_fd)
+		flags |= IORING_ENTER_REGISTERED_RING;
+	return io_uring_enter((unsigned int) r->uring.enter_ring_fd, sq->sqe_tail - *sq->khead,
+			      wait, flags, NULL);
 }
 
 int ring_turn(struct ring *r, unsigned int wait)
@@ -81,7 +90,7 @@ int ring_turn(struct ring *r, unsigned int wait)
 	unsigned int head, n = 0;
 	int err;
 
-	err = io_uring_submit_and_wait(&r->uring, wait);
+	err = ring_enter(r, wait);
 	if (err < 0 && err != -EINTR && err != -EBUSY && err != -EAGAIN)
 		return err;
 
@@ -89,6 +98,7 @@ int ring_turn(struct ring *r, unsigned int wait)
 	{
 		struct ur_op *op = (struct ur_op *) (uintptr_t) cqe->user_data;
 
+		r->cqe_flags = cqe->flags;
 		op->done(op, cqe->res);
 		n++;
 	}

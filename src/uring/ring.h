@@ -7,12 +7,18 @@
 
 #include <liburing.h>
 #include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
 
 #include "uring/op.h"
+
+/* A flag of ring.uring.flags: completions and the driver's work happen in ring_turn() only. */
+#define RING_DEFERS (1U << 13) /* IORING_SETUP_DEFER_TASKRUN */
 
 struct ring {
 	struct io_uring uring;
 	bool made;
+	unsigned int cqe_flags; /* IORING_CQE_F_* of the completion whose done() runs */
 };
 
 /** ring_init - a ring for one thread that submits and reaps by itself (SINGLE_ISSUER,
@@ -26,12 +32,29 @@ int ring_init(struct ring *r, unsigned int sq_entries, unsigned int cq_entries,
 /** ring_done - unmap and close; the kernel ends what is in flight by itself */
 void ring_done(struct ring *r);
 
+/** ring_sqe_slow - of ring_sqe(): the queue is full, submit first */
+struct io_uring_sqe *ring_sqe_slow(struct ring *r);
+
 /** ring_sqe - a zeroed SQE for @op; submits first if the queue is full.
  *  Return: the SQE, or NULL if there is none even after a submit (the kernel is out of memory) */
-struct io_uring_sqe *ring_sqe(struct ring *r, struct ur_op *op);
+static inline struct io_uring_sqe *ring_sqe(struct ring *r, struct ur_op *op)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&r->uring);
 
-/** ring_turn - submit what is prepared, wait for at least one completion, run all that are there.
- *  @wait: completions to wait for, 0 or 1
+	if (!sqe)
+		sqe = ring_sqe_slow(r);
+	if (!sqe)
+		return NULL;
+	/* Two of constant size: one of either size becomes a slow `rep stos`. */
+	memset(sqe, 0, sizeof(*sqe));
+	if (r->uring.flags & IORING_SETUP_SQE128)
+		memset(sqe + 1, 0, sizeof(*sqe));
+	sqe->user_data = (uintptr_t) op;
+	return sqe;
+}
+
+/** ring_turn - submit what is prepared, wait for completions, run all that are there.
+ *  @wait: completions to wait for; more than 1 only if all but one are sure to come at once
  *  Return: number of completions run, or -errno (-EINTR is 0) */
 int ring_turn(struct ring *r, unsigned int wait);
 

@@ -126,6 +126,19 @@ def settings_of_every_type_are_taken():
     delete(client, 'typed')
 
 
+def data_path_settings_are_taken():
+    client = BUS.client()
+    path = add(client, 'way', null_settings(
+        Copy='none', Batch=Variant('b', True), ThreadsPerQueue=Variant('u', 1),
+        WriteCache=Variant('b', True), DMAAlignment=Variant('u', 512),
+        LogicalBlockSize=Variant('u', 4096), IntegrityMetadataSize=Variant('y', 8)))
+    text = get(client, path, DEVICE, 'Settings')
+    assert (text['Copy'], text['Batch'], text['WriteCache']) == ('none', 'yes', 'yes'), text
+    assert (text['DMAAlignment'], text['IntegrityMetadataSize']) == ('512', '8'), text
+    assert text['MaxIOSize'] == text['SharedMemory'] == '' and text['FUA'] == 'auto', text
+    delete(client, 'way')
+
+
 def properties_are_readable():
     client = BUS.client()
     path = add(client, 'props', null_settings(Description='words'))
@@ -135,6 +148,7 @@ def properties_are_readable():
     assert everything['LastError'] == ('', '') and everything['DeviceId'] == -1, everything
     assert everything['BlockDevice'] == '' and everything['InUse'] is False, everything
     assert everything['ReadBytes'] == 0 and everything['InFlight'] == 0, everything
+    assert everything['DataPath'] == '' and everything['MaxIOBytes'] == 0, everything
     assert everything['FragmentPath'] == '' and everything['DropInPaths'] == [], everything
     assert 'QueueThreads' not in everything  # only when asked for
     assert get(client, path, DEVICE, 'QueueThreads') == []
@@ -472,7 +486,8 @@ with bed.Folder() as top:
         bed.wait_for('the name', BUS.has_name)
         wait_property(BUS.client(), MANAGER_PATH, MANAGER, 'State', 'running')
         bed.run_tests([
-            it_lists_adds_and_deletes, settings_of_every_type_are_taken, properties_are_readable,
+            it_lists_adds_and_deletes, settings_of_every_type_are_taken,
+            data_path_settings_are_taken, properties_are_readable,
             describe_is_json_of_everything, signals_tell_of_new_changed_and_removed,
             object_manager_shows_all, busctl_line_of_the_readme_works, reload_reports_each_device,
             broken_main_file_rejects_the_reload, log_control_changes_the_level,

@@ -65,10 +65,12 @@ static int add_dev(struct ublksrv_ctrl_dev_info *info)
 	if (info->nr_hw_queues > driver.max_queues)
 		info->nr_hw_queues = (uint16_t) driver.max_queues;
 	info->dev_id = id;
+	info->flags &= driver.features;
 	info->flags |= UBLK_F_CMD_IOCTL_ENCODE;
 	driver.devs[id] = (struct fake_dev){.exists = true, .info = *info, .char_fd = -1};
 	driver.devs[id].ublk =
 		fake_ublk_new(info->nr_hw_queues, info->queue_depth, info->max_io_buf_bytes);
+	driver.devs[id].ublk->flags = info->flags;
 	driver.n_added++;
 	return 0;
 }

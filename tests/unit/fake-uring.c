@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "fake-uring.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -16,44 +14,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "util/list.h"
+#include "fake-internal.h"
 
-enum {
-	FILES_MAX = 16,
-	POLLS_MAX = 4,
-	RINGS_MAX = 256,
-	HANG_SEC = 20,
-	STRIDE = UBLK_MAX_QUEUE_DEPTH * 24, /* of a queue's descriptors; a whole number of pages */
-};
-
-struct fake_ring {
-	struct io_uring *uring; /* NULL: free */
-	unsigned int sq_khead, sq_ktail, sq_mask, sq_entries, sq_flags, sq_dropped;
-	unsigned int cq_khead, cq_ktail, cq_mask, cq_entries, cq_flags, cq_overflow;
-	struct io_uring_sqe *sqes;
-	struct io_uring_cqe *cqes;
-	struct fake_op *ops;
-	unsigned int n_ops, hint;
-	unsigned int shift;
-	int wake;
-	bool sleeps;
-	int files[FILES_MAX];
-	unsigned int n_files;
-	struct fake_ublk *ublk;
-	struct {
-		uint64_t user_data;
-		int fd;
-		bool in_use;
-	} polls[POLLS_MAX];
-};
+enum { HANG_SEC = 20, RING_FDS = 4711 /* registered rings: an index, no descriptor */ };
 
 struct fake fake;
 _Thread_local int fake_inside;
 
 static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static struct fake_ring rings[RINGS_MAX];
-static struct fake_ublk *devices[RINGS_MAX];
+static struct fake_ring rings[FAKE_RINGS_MAX];
 static uint64_t next_seq;
 
 void fake_broken(const char *fmt, ...)
@@ -77,17 +47,17 @@ uint32_t fake_random(uint64_t *state)
 
 void fake_lock(void)
 {
-	(void) pthread_mutex_lock(&lock);
 	fake_inside++;
+	(void) pthread_mutex_lock(&lock);
 }
 
 void fake_unlock(void)
 {
-	fake_inside--;
 	(void) pthread_mutex_unlock(&lock);
+	fake_inside--;
 }
 
-static void *must(void *p)
+void *fake_must(void *p)
 {
 	if (!p)
 		fake_broken("out of memory");
@@ -124,25 +94,82 @@ bool fake_wait_for(bool (*condition)(void *arg), void *arg)
 
 /* ---- completions */
 
-static void post(struct fake_ring *r, uint64_t user_data, int res)
+void fake_wake(struct fake_ring *r)
 {
-	unsigned int tail = r->cq_ktail;
 	static const uint64_t one = 1;
 
-	if (tail - __atomic_load_n(&r->cq_khead, __ATOMIC_ACQUIRE) >= r->cq_entries)
-		fake_broken("the completion queue (%u) overflows", r->cq_entries);
-	r->cqes[tail & r->cq_mask] = (struct io_uring_cqe){.user_data = user_data, .res = res};
-	__atomic_store_n(&r->cq_ktail, tail + 1, __ATOMIC_RELEASE);
 	if (r->sleeps)
 		(void) !write(r->wake, &one, sizeof(one));
 }
 
-void fake_answer(struct fake_op *op, int res)
+void fake_post(struct fake_ring *r, uint64_t user_data, int res, uint32_t flags)
 {
+	unsigned int tail = r->cq_ktail;
+
+	if (tail - __atomic_load_n(&r->cq_khead, __ATOMIC_ACQUIRE) >= r->cq_entries)
+		fake_broken("the completion queue (%u) overflows", r->cq_entries);
+	r->cqes[tail & r->cq_mask] =
+		(struct io_uring_cqe){.user_data = user_data, .res = res, .flags = flags};
+	__atomic_store_n(&r->cq_ktail, tail + 1, __ATOMIC_RELEASE);
+	fake_wake(r);
+}
+
+static void op_start(struct fake_op *op);
+
+static void op_release(struct fake_op *op)
+{
+	struct fake_pages *pages = op->pages;
+
 	if (!op->in_use)
 		fake_broken("an operation ends twice");
 	op->in_use = false;
-	post(op->ring, op->sqe.user_data, res);
+	op->pages = NULL;
+	if (pages)
+		fake_pages_put(pages);
+}
+
+void fake_op_park(struct fake_op *op)
+{
+	if (op->next)
+		fake_broken("a command that waits, with another linked to it");
+	op_release(op);
+}
+
+/* What a chain takes for success: of a transfer, every byte. */
+static bool is_success(const struct fake_op *op, int res)
+{
+	switch (op->sqe.opcode) {
+	case IORING_OP_READ:
+	case IORING_OP_WRITE:
+	case IORING_OP_READ_FIXED:
+	case IORING_OP_WRITE_FIXED:
+		return res >= 0 && (uint32_t) res == op->sqe.len;
+	default:
+		return res >= 0;
+	}
+}
+
+void fake_op_end(struct fake_op *op, int res)
+{
+	struct fake_op *next = op->next;
+	bool ok = is_success(op, res), skips = op->sqe.flags & IOSQE_CQE_SKIP_SUCCESS;
+
+	if (!ok || !skips)
+		fake_post(op->ring, op->sqe.user_data, res, 0);
+	op_release(op);
+	if (ok && next)
+		return op_start(next);
+	/* Who wants no news of success gets news of the first failure alone. */
+	for (; next; next = next->next) {
+		if (!skips)
+			fake_post(next->ring, next->sqe.user_data, -ECANCELED, 0);
+		op_release(next);
+	}
+}
+
+void fake_answer(struct fake_op *op, int res)
+{
+	fake_op_end(op, res);
 }
 
 void fake_starve(struct fake_op *op)
@@ -150,153 +177,14 @@ void fake_starve(struct fake_op *op)
 	op->ring->uring->sq.ring_entries = 0;
 }
 
-/* ---- ublk, the data side */
+/* ---- operations on files */
 
-struct fake_ublk *fake_ublk_new(unsigned int n_queues, unsigned int depth, uint32_t max_io_bytes)
+static int sys_result(ssize_t n)
 {
-	struct fake_ublk *u;
-	struct stat st;
-
-	fake_lock();
-	u = must(calloc(1, sizeof(*u)));
-	u->n_queues = n_queues;
-	u->depth = depth;
-	u->max_io_bytes = max_io_bytes;
-	u->tags = must(calloc((size_t) n_queues * depth, sizeof(*u->tags)));
-	u->memfd = memfd_create("ublkc", MFD_CLOEXEC);
-	if (u->memfd < 0 || ftruncate(u->memfd, (off_t) n_queues * STRIDE) < 0 ||
-	    fstat(u->memfd, &st) < 0)
-		fake_broken("no memfd: %m");
-	u->ino = st.st_ino;
-	u->descs = mmap(NULL, (size_t) n_queues * STRIDE, PROT_READ | PROT_WRITE, MAP_SHARED,
-			u->memfd, 0);
-	if (u->descs == MAP_FAILED)
-		fake_broken("no mapping: %m");
-	for (unsigned int i = 0; i < RINGS_MAX; i++)
-		if (!devices[i]) {
-			devices[i] = u;
-			break;
-		}
-	fake_unlock();
-	return u;
+	return n < 0 ? -errno : (int) n;
 }
 
-struct fake_ublk *fake_ublk_free(struct fake_ublk *u)
-{
-	if (!u)
-		return NULL;
-	fake_lock();
-	for (unsigned int i = 0; i < RINGS_MAX; i++)
-		if (devices[i] == u)
-			devices[i] = NULL;
-	(void) munmap(u->descs, (size_t) u->n_queues * STRIDE);
-	(void) close(u->memfd);
-	free(u->tags);
-	free(u);
-	fake_unlock();
-	return NULL;
-}
-
-int fake_ublk_open(struct fake_ublk *u)
-{
-	int fd;
-
-	fake_inside++;
-	fd = fcntl(u->memfd, F_DUPFD_CLOEXEC, 0);
-	fake_inside--;
-	return fd;
-}
-
-struct fake_tag *fake_tag_of(struct fake_ublk *u, unsigned int q, unsigned int tag)
-{
-	return &u->tags[q * u->depth + tag];
-}
-
-static size_t request_bytes(const struct fake_request *r)
-{
-	return (size_t) r->n_sectors << 9;
-}
-
-void fake_send(struct fake_ublk *u, unsigned int q, unsigned int tag, struct fake_request *r)
-{
-	struct fake_tag *t = fake_tag_of(u, q, tag);
-	struct ublksrv_io_desc d = {
-		.op_flags = r->op_flags, .nr_sectors = r->n_sectors, .start_sector = r->sector};
-
-	fake_lock();
-	if (t->state != TAG_PARKED)
-		fake_broken("tag %u.%u is not parked", q, tag);
-	d.addr = r->buffer = t->addr;
-	memcpy(u->descs + (size_t) q * STRIDE + tag * sizeof(d), &d, sizeof(d));
-	if ((r->op_flags & 0xff) == UBLK_IO_OP_WRITE && request_bytes(r) <= u->max_io_bytes)
-		memcpy((void *) (uintptr_t) t->addr, r->data, request_bytes(r));
-	t->state = TAG_BUSY;
-	t->request = r;
-	r->deliveries++;
-	u->n_parked--;
-	u->n_busy++;
-	u->deliveries++;
-	post(t->ring, t->user_data, UBLK_IO_RES_OK);
-	fake_unlock();
-}
-
-bool fake_send_any(struct fake_ublk *u, unsigned int q, struct fake_request *r)
-{
-	bool sent = false;
-
-	fake_lock();
-	for (unsigned int i = 0; i < u->depth && !sent; i++)
-		if (fake_tag_of(u, q, i)->state == TAG_PARKED) {
-			fake_send(u, q, i, r);
-			sent = true;
-		}
-	fake_unlock();
-	return sent;
-}
-
-static bool request_done(void *arg)
-{
-	return ((struct fake_request *) arg)->done;
-}
-
-bool fake_wait(struct fake_request *r)
-{
-	return fake_wait_for(request_done, r);
-}
-
-static void tag_end(struct fake_ublk *u, struct fake_tag *t)
-{
-	t->state = TAG_ENDED;
-	u->n_ended++;
-	u->aborts++;
-	post(t->ring, t->user_data, UBLK_IO_RES_ABORT);
-}
-
-void fake_end(struct fake_ublk *u)
-{
-	fake_lock();
-	u->ended = true;
-	for (unsigned int i = 0; i < u->n_queues * u->depth; i++)
-		if (u->tags[i].state == TAG_PARKED) {
-			u->n_parked--;
-			tag_end(u, &u->tags[i]);
-		}
-	fake_changed();
-	fake_unlock();
-}
-
-static void request_end(struct fake_ublk *u, struct fake_tag *t, int result)
-{
-	struct fake_request *r = t->request;
-
-	t->request = NULL;
-	u->n_busy--;
-	r->result = result;
-	r->done = true;
-}
-
-/* An operation in flight works in @addr .. @addr + @len. */
-static const struct fake_op *op_in(const struct fake_ring *r, uint64_t addr, uint64_t len)
+const struct fake_op *fake_op_in(const struct fake_ring *r, uint64_t addr, uint64_t len)
 {
 	for (unsigned int i = 0; i < r->n_ops; i++) {
 		const struct fake_op *op = &r->ops[i];
@@ -309,91 +197,9 @@ static const struct fake_op *op_in(const struct fake_ring *r, uint64_t addr, uin
 	return NULL;
 }
 
-static void request_commit(struct fake_ublk *u, struct fake_tag *t, int result)
+static bool is_ublk_file(const struct fake_op *op)
 {
-	struct fake_request *r = t->request;
-	bool transfers = (r->op_flags & 0xff) <= UBLK_IO_OP_WRITE;
-
-	r->commits++;
-	u->commits++;
-	if (result > 0 && (size_t) result != request_bytes(r))
-		fake_broken("a result of %d for a request of %zu bytes", result, request_bytes(r));
-	if (transfers && result == 0 && r->n_sectors)
-		fake_broken("a transfer of nothing");
-	if (!transfers && result > 0)
-		fake_broken("bytes for a request without data");
-	if ((r->op_flags & 0xff) == UBLK_IO_OP_READ && result > 0)
-		memcpy(r->data, (void *) (uintptr_t) t->addr, (size_t) result);
-	request_end(u, t, result);
-}
-
-static void io_command(struct fake_ring *r, const struct io_uring_sqe *sqe)
-{
-	struct fake_ublk *u = r->ublk;
-	struct ublksrv_io_cmd cmd;
-	struct fake_tag *t;
-
-	memcpy(&cmd, (const char *) sqe + UBLK_ABI_SQE_CMD_OFFSET, sizeof(cmd));
-	if (cmd.q_id >= u->n_queues || cmd.tag >= u->depth)
-		fake_broken("no such tag: %u.%u", cmd.q_id, cmd.tag);
-	t = fake_tag_of(u, cmd.q_id, cmd.tag);
-	if (!cmd.addr)
-		fake_broken("a fetch without a buffer");
-	if (op_in(r, cmd.addr, u->max_io_bytes))
-		fake_broken("tag %u.%u gives away a buffer that operation %llu still uses",
-			    cmd.q_id, cmd.tag,
-			    (unsigned long long) op_in(r, cmd.addr, u->max_io_bytes)->seq);
-
-	if (sqe->cmd_op == UBLK_U_IO_FETCH_REQ) {
-		if (u->refuse_fetch && u->refuse_queue == cmd.q_id)
-			return post(r, sqe->user_data, u->refuse_fetch);
-		if (t->state != TAG_NEW)
-			fake_broken("tag %u.%u is fetched again", cmd.q_id, cmd.tag);
-	} else if (sqe->cmd_op == UBLK_U_IO_COMMIT_AND_FETCH_REQ) {
-		if (t->state != TAG_BUSY || t->ring != r)
-			fake_broken("tag %u.%u is committed without a request", cmd.q_id, cmd.tag);
-		request_commit(u, t, cmd.result);
-	} else {
-		fake_broken("io command 0x%x", sqe->cmd_op);
-	}
-	t->ring = r;
-	t->user_data = sqe->user_data;
-	t->addr = cmd.addr;
-	if (u->ended) {
-		tag_end(u, t);
-	} else {
-		t->state = TAG_PARKED;
-		u->n_parked++;
-	}
-	fake_changed();
-}
-
-/* The server's end of it is closed: what it held fails. */
-static void ublk_lost(struct fake_ring *r)
-{
-	struct fake_ublk *u = r->ublk;
-
-	for (unsigned int i = 0; u && i < u->n_queues * u->depth; i++) {
-		struct fake_tag *t = &u->tags[i];
-
-		if (t->ring != r || t->state == TAG_ENDED)
-			continue;
-		if (t->state == TAG_BUSY)
-			request_end(u, t, -EIO);
-		else if (t->state == TAG_PARKED)
-			u->n_parked--;
-		t->state = TAG_ENDED;
-		u->n_ended++;
-	}
-	if (u)
-		fake_changed();
-}
-
-/* ---- operations on files */
-
-static int sys_result(ssize_t n)
-{
-	return n < 0 ? -errno : (int) n;
+	return op->ring->ublk && op->sqe.flags & IOSQE_FIXED_FILE && op->sqe.fd == 0;
 }
 
 static int op_perform(struct fake_op *op)
@@ -401,12 +207,18 @@ static int op_perform(struct fake_op *op)
 	const struct io_uring_sqe *s = &op->sqe;
 	struct iovec v = {.iov_base = (void *) (uintptr_t) s->addr, .iov_len = s->len};
 
+	if (op->pages)
+		v.iov_base = op->pages->bytes + s->addr;
 	if (op->most && op->most < v.iov_len)
 		v.iov_len = op->most;
+	if (is_ublk_file(op))
+		return fake_ublk_copy(op);
 	switch (s->opcode) {
 	case IORING_OP_READ:
+	case IORING_OP_READ_FIXED:
 		return sys_result(preadv2(op->fd, &v, 1, (off_t) s->off, 0));
 	case IORING_OP_WRITE:
+	case IORING_OP_WRITE_FIXED:
 		/* Not even RWF_DSYNC: how slow the disk of the build machine is does not count. */
 		return sys_result(pwritev2(op->fd, &v, 1, (off_t) s->off, 0));
 	case IORING_OP_FSYNC:
@@ -440,11 +252,12 @@ struct fake_op *fake_held(unsigned int n)
 	fake_lock();
 	do {
 		best = NULL;
-		for (unsigned int i = 0; i < RINGS_MAX; i++)
+		for (unsigned int i = 0; i < FAKE_RINGS_MAX; i++)
 			for (unsigned int j = 0; rings[i].uring && j < rings[i].n_ops; j++) {
 				struct fake_op *op = &rings[i].ops[j];
 
-				if (op->in_use && op->seq > after && (!best || op->seq < best->seq))
+				if (op->in_use && !op->waits && op->seq > after &&
+				    (!best || op->seq < best->seq))
 					best = op;
 			}
 		if (best)
@@ -459,9 +272,9 @@ unsigned int fake_n_held(void)
 	unsigned int n = 0;
 
 	fake_lock();
-	for (unsigned int i = 0; i < RINGS_MAX; i++)
+	for (unsigned int i = 0; i < FAKE_RINGS_MAX; i++)
 		for (unsigned int j = 0; rings[i].uring && j < rings[i].n_ops; j++)
-			n += rings[i].ops[j].in_use;
+			n += rings[i].ops[j].in_use && !rings[i].ops[j].waits;
 	fake_unlock();
 	return n;
 }
@@ -478,8 +291,8 @@ static struct fake_op *op_new(struct fake_ring *r, const struct io_uring_sqe *sq
 	memset(op, 0, sizeof(*op));
 	op->ring = r;
 	op->sqe = *sqe;
-	if (r->shift)
-		memcpy(op->cmd, (const char *) sqe + UBLK_ABI_SQE_CMD_OFFSET, sizeof(op->cmd));
+	memcpy(op->cmd, (const char *) sqe + UBLK_ABI_SQE_CMD_OFFSET,
+	       r->shift ? sizeof(op->cmd) : sizeof(*sqe) - UBLK_ABI_SQE_CMD_OFFSET);
 	op->seq = ++next_seq;
 	op->in_use = true;
 	op->fd = sqe->fd;
@@ -491,21 +304,52 @@ static struct fake_op *op_new(struct fake_ring *r, const struct io_uring_sqe *sq
 	return op;
 }
 
-static void op_start(struct fake_ring *r, const struct io_uring_sqe *sqe)
+/* Two operations with one memory, and one of them fills it. */
+static void check_memory(struct fake_op *op)
 {
-	bool control = sqe->opcode == IORING_OP_URING_CMD && !(sqe->flags & IOSQE_FIXED_FILE);
-	struct fake_op *op = op_new(r, sqe);
-	enum fake_verdict v = FAKE_DO;
+	const struct fake_op *other;
+	bool fills = op->sqe.opcode == IORING_OP_READ;
 
-	if (!control) {
-		fake.n_ops++;
-		fake.n_opcode[sqe->opcode]++;
-		fake.last = *sqe;
+	if (!fills && op->sqe.opcode != IORING_OP_WRITE)
+		return;
+	op->in_use = false; /* itself does not count */
+	other = fake_op_in(op->ring, op->sqe.addr, op->sqe.len);
+	op->in_use = true;
+	if (other && !other->waits && (fills || other->sqe.opcode == IORING_OP_READ))
+		fake_broken("operations %llu and %llu use one memory",
+			    (unsigned long long) other->seq, (unsigned long long) op->seq);
+}
+
+static enum fake_verdict op_verdict(struct fake_op *op, bool control)
+{
+	if (control)
+		return fake.on_control ? fake.on_control(op) : FAKE_DO;
+	if (is_ublk_file(op)) {
+		fake.n_copies++;
+		return fake.on_copy ? fake.on_copy(op) : FAKE_DO;
 	}
-	if (control && fake.on_control)
-		v = fake.on_control(op);
-	else if (!control && fake.on_op)
-		v = fake.on_op(op);
+	fake.n_ops++;
+	fake.n_opcode[op->sqe.opcode]++;
+	fake.last = op->sqe;
+	return fake.on_op ? fake.on_op(op) : FAKE_DO;
+}
+
+static void op_start(struct fake_op *op)
+{
+	bool command = op->sqe.opcode == IORING_OP_URING_CMD;
+	enum fake_verdict v;
+	int err;
+
+	op->waits = false;
+	if (command && is_ublk_file(op))
+		return fake_ublk_command(op);
+	check_memory(op);
+	if (op->sqe.opcode == IORING_OP_READ_FIXED || op->sqe.opcode == IORING_OP_WRITE_FIXED) {
+		err = fake_pages_take(op);
+		if (err)
+			return fake_op_end(op, err);
+	}
+	v = op_verdict(op, command && !(op->sqe.flags & IOSQE_FIXED_FILE));
 	fake_finish(op, v);
 	if (v == FAKE_HOLD)
 		fake_changed();
@@ -513,7 +357,7 @@ static void op_start(struct fake_ring *r, const struct io_uring_sqe *sqe)
 
 static void poll_add(struct fake_ring *r, const struct io_uring_sqe *sqe)
 {
-	for (unsigned int i = 0; i < POLLS_MAX; i++) {
+	for (unsigned int i = 0; i < FAKE_POLLS_MAX; i++) {
 		if (r->polls[i].in_use)
 			continue;
 		r->polls[i].user_data = sqe->user_data;
@@ -529,45 +373,89 @@ static void cancel(struct fake_ring *r, const struct io_uring_sqe *sqe)
 	for (unsigned int i = 0; i < r->n_ops; i++) {
 		if (!r->ops[i].in_use || r->ops[i].sqe.user_data != sqe->addr)
 			continue;
-		post(r, sqe->user_data, -EALREADY);
+		fake_post(r, sqe->user_data, -EALREADY, 0);
 		if (!fake.on_cancel || fake.on_cancel(&r->ops[i]))
 			fake_answer(&r->ops[i], -EINTR);
 		return;
 	}
-	post(r, sqe->user_data, -ENOENT);
+	fake_post(r, sqe->user_data, -ENOENT, 0);
 }
 
-static int submit(struct fake_ring *r)
+static void timer_add(struct fake_ring *r, const struct io_uring_sqe *sqe)
+{
+	if (r->timer)
+		fake_broken("a second timer");
+	r->timer = sqe->user_data;
+}
+
+void fake_timeout(void)
+{
+	fake_lock();
+	for (unsigned int i = 0; i < FAKE_RINGS_MAX; i++)
+		if (rings[i].uring && rings[i].timer) {
+			fake_post(&rings[i], rings[i].timer, -ETIME, 0);
+			rings[i].timer = 0;
+		}
+	fake_unlock();
+}
+
+/* Return: it is one of those that the ring does by itself. */
+static bool is_own(struct fake_ring *r, const struct io_uring_sqe *sqe)
+{
+	switch (sqe->opcode) {
+	case IORING_OP_POLL_ADD:
+		poll_add(r, sqe);
+		return true;
+	case IORING_OP_TIMEOUT:
+		timer_add(r, sqe);
+		return true;
+	case IORING_OP_ASYNC_CANCEL:
+		cancel(r, sqe);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static int submit(struct fake_ring *r, unsigned int n)
+{
+	struct fake_op *head = NULL, *tail = NULL;
+
+	for (unsigned int i = 0; i < n; i++) {
+		const struct io_uring_sqe *sqe = &r->sqes[(r->sq_khead & r->sq_mask) << r->shift];
+		bool linked = sqe->flags & IOSQE_IO_LINK;
+		struct fake_op *op;
+
+		if (sqe->flags & (IOSQE_IO_HARDLINK | IOSQE_IO_DRAIN))
+			fake_broken("SQE with flags 0x%x", sqe->flags);
+		if (head || linked || !is_own(r, sqe)) {
+			op = op_new(r, sqe);
+			op->waits = true;
+			if (tail)
+				tail->next = op;
+			else
+				head = op;
+			tail = op;
+		}
+		__atomic_store_n(&r->sq_khead, r->sq_khead + 1, __ATOMIC_RELEASE);
+		if (head && !linked) {
+			op_start(head);
+			head = tail = NULL;
+		}
+	}
+	if (head)
+		fake_broken("a link that leads nowhere");
+	return (int) n;
+}
+
+/* What liburing does before it enters the kernel. */
+static int flush_and_submit(struct fake_ring *r)
 {
 	struct io_uring_sq *sq = &r->uring->sq;
-	int n = 0;
 
-	while (sq->sqe_head != sq->sqe_tail) {
-		const struct io_uring_sqe *sqe = &r->sqes[(sq->sqe_head & r->sq_mask) << r->shift];
-
-		switch (sqe->opcode) {
-		case IORING_OP_POLL_ADD:
-			poll_add(r, sqe);
-			break;
-		case IORING_OP_ASYNC_CANCEL:
-			cancel(r, sqe);
-			break;
-		case IORING_OP_URING_CMD:
-			if (r->ublk && sqe->flags & IOSQE_FIXED_FILE && sqe->fd == 0) {
-				io_command(r, sqe);
-				break;
-			}
-			op_start(r, sqe);
-			break;
-		default:
-			op_start(r, sqe);
-			break;
-		}
-		sq->sqe_head++;
-		n++;
-	}
-	__atomic_store_n(&r->sq_khead, sq->sqe_head, __ATOMIC_RELEASE);
-	return n;
+	sq->sqe_head = sq->sqe_tail;
+	__atomic_store_n(&r->sq_ktail, sq->sqe_tail, __ATOMIC_RELEASE);
+	return submit(r, r->sq_ktail - r->sq_khead);
 }
 
 /* ---- liburing */
@@ -582,6 +470,11 @@ int __wrap_io_uring_register_ring_fd(struct io_uring *ring);
 int __wrap_io_uring_unregister_ring_fd(struct io_uring *ring);
 int __wrap_io_uring_ring_dontfork(struct io_uring *ring);
 int __wrap_io_uring_register_iowq_max_workers(struct io_uring *ring, unsigned int *values);
+int __wrap_io_uring_register_buffers_sparse(struct io_uring *ring, unsigned int n);
+int __wrap_io_uring_register_buf_ring(struct io_uring *ring, struct io_uring_buf_reg *reg,
+				      unsigned int flags);
+int __wrap_io_uring_enter(unsigned int fd, unsigned int to_submit, unsigned int wait,
+			  unsigned int flags, sigset_t *sig);
 
 static unsigned int round_up(unsigned int n)
 {
@@ -606,7 +499,7 @@ int __wrap_io_uring_queue_init_params(unsigned int entries, struct io_uring *rin
 	fake_lock();
 	fake.params = *p;
 	err = may_fail("init");
-	for (unsigned int i = 0; i < RINGS_MAX && !err && !r; i++)
+	for (unsigned int i = 0; i < FAKE_RINGS_MAX && !err && !r; i++)
 		if (!rings[i].uring)
 			r = &rings[i];
 	if (!err && !r)
@@ -620,15 +513,16 @@ int __wrap_io_uring_queue_init_params(unsigned int entries, struct io_uring *rin
 	r->sq_mask = r->sq_entries - 1;
 	r->cq_entries = round_up(p->flags & IORING_SETUP_CQSIZE ? p->cq_entries : entries * 2);
 	r->cq_mask = r->cq_entries - 1;
-	r->sqes = must(calloc((size_t) r->sq_entries << r->shift, sizeof(*r->sqes)));
-	r->cqes = must(calloc(r->cq_entries, sizeof(*r->cqes)));
+	r->sqes = fake_must(calloc((size_t) r->sq_entries << r->shift, sizeof(*r->sqes)));
+	r->cqes = fake_must(calloc(r->cq_entries, sizeof(*r->cqes)));
 	r->n_ops = r->cq_entries;
-	r->ops = must(calloc(r->n_ops, sizeof(*r->ops)));
+	r->ops = fake_must(calloc(r->n_ops, sizeof(*r->ops)));
 	r->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (r->wake < 0)
 		fake_broken("no eventfd: %m");
 	memset(ring, 0, sizeof(*ring));
 	ring->flags = p->flags;
+	ring->features = fake.features;
 	ring->ring_fd = ring->enter_ring_fd = r->wake;
 	ring->sq = (struct io_uring_sq){
 		.khead = &r->sq_khead,
@@ -661,7 +555,6 @@ int __wrap_io_uring_queue_init_params(unsigned int entries, struct io_uring *rin
 int __wrap_io_uring_register_files(struct io_uring *ring, const int *files, unsigned int n)
 {
 	struct fake_ring *r = ring_of(ring);
-	struct stat st;
 	int err;
 
 	fake_lock();
@@ -673,10 +566,8 @@ int __wrap_io_uring_register_files(struct io_uring *ring, const int *files, unsi
 		else
 			r->n_files++;
 	}
-	if (!err && fstat(r->files[0], &st) == 0)
-		for (unsigned int i = 0; i < RINGS_MAX; i++)
-			if (devices[i] && devices[i]->ino == st.st_ino)
-				r->ublk = devices[i];
+	if (!err)
+		r->ublk = fake_ublk_of(r->files[0]);
 	fake.files_registered = r->n_files;
 	fake_unlock();
 	return err;
@@ -689,7 +580,7 @@ int __wrap_io_uring_submit(struct io_uring *ring)
 	fake_lock();
 	n = may_fail("submit");
 	if (!n)
-		n = submit(ring_of(ring));
+		n = flush_and_submit(ring_of(ring));
 	fake_unlock();
 	return n;
 }
@@ -700,14 +591,14 @@ static unsigned int ring_polls(struct fake_ring *r, struct pollfd *pfd)
 	unsigned int n = 0;
 
 	pfd[n++] = (struct pollfd){.fd = r->wake, .events = POLLIN};
-	for (unsigned int i = 0; i < POLLS_MAX; i++) {
+	for (unsigned int i = 0; i < FAKE_POLLS_MAX; i++) {
 		struct pollfd p = {.fd = r->polls[i].fd, .events = POLLIN};
 
 		if (!r->polls[i].in_use)
 			continue;
 		if (poll(&p, 1, 0) > 0) {
 			r->polls[i].in_use = false;
-			post(r, r->polls[i].user_data, p.revents);
+			fake_post(r, r->polls[i].user_data, p.revents, 0);
 		} else {
 			pfd[n++] = p;
 		}
@@ -715,25 +606,18 @@ static unsigned int ring_polls(struct fake_ring *r, struct pollfd *pfd)
 	return n;
 }
 
-int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait)
+/* Lock held. Until @n completions are there. */
+static void ring_wait(struct fake_ring *r, unsigned int n)
 {
-	struct fake_ring *r = ring_of(ring);
-	struct pollfd pfd[1 + POLLS_MAX];
+	struct pollfd pfd[1 + FAKE_POLLS_MAX];
 	unsigned int n_pfd;
 	uint64_t ticks;
-	int n;
 
-	fake_lock();
-	n = may_fail("submit");
-	if (n < 0) {
-		fake_unlock();
-		return n;
-	}
-	n = submit(r);
 	for (;;) {
+		fake_ublk_dispatch(r);
 		n_pfd = ring_polls(r, pfd);
-		if (r->cq_ktail - r->cq_khead >= wait)
-			break;
+		if (r->cq_ktail - r->cq_khead >= n)
+			return;
 		if (fake.idle) {
 			if (!fake.idle())
 				fake_broken("the queue waits for ever");
@@ -747,6 +631,47 @@ int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait)
 		fake_lock();
 		r->sleeps = false;
 	}
+}
+
+int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait)
+{
+	struct fake_ring *r = ring_of(ring);
+	int n;
+
+	fake_lock();
+	n = may_fail("submit");
+	if (n >= 0) {
+		n = flush_and_submit(r);
+		ring_wait(r, wait);
+	}
+	fake_unlock();
+	return n;
+}
+
+/* Only what knows IORING_FEAT_NO_IOWAIT comes this way. */
+int __wrap_io_uring_enter(unsigned int fd, unsigned int to_submit, unsigned int wait,
+			  unsigned int flags, sigset_t *sig)
+{
+	bool registered = flags & IORING_ENTER_REGISTERED_RING;
+	struct fake_ring *r = NULL;
+	int n;
+
+	fake_lock();
+	for (unsigned int i = 0; i < FAKE_RINGS_MAX; i++)
+		if (rings[i].uring &&
+		    fd == (registered ? RING_FDS + i : (unsigned int) rings[i].wake))
+			r = &rings[i];
+	if (!r || sig || !(flags & IORING_ENTER_GETEVENTS))
+		fake_broken("io_uring_enter(%u, 0x%x)", fd, flags);
+	if (to_submit > r->sq_ktail - r->sq_khead)
+		fake_broken("%u SQEs to submit, and %u there", to_submit,
+			    r->sq_ktail - r->sq_khead);
+	fake.n_enters++;
+	n = may_fail("submit");
+	if (n >= 0) {
+		n = submit(r, to_submit);
+		ring_wait(r, wait);
+	}
 	fake_unlock();
 	return n;
 }
@@ -754,7 +679,7 @@ int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait)
 /* Lock held. */
 static void ring_close(struct fake_ring *r)
 {
-	ublk_lost(r);
+	fake_ublk_lost(r);
 	for (unsigned int i = 0; i < r->n_ops; i++)
 		fake.dropped += r->ops[i].in_use;
 	for (unsigned int i = 0; i < r->n_files; i++)
@@ -763,6 +688,7 @@ static void ring_close(struct fake_ring *r)
 	free(r->sqes);
 	free(r->cqes);
 	free(r->ops);
+	free(r->pages);
 	*r = (struct fake_ring){0};
 	fake.n_rings--;
 }
@@ -783,7 +709,7 @@ int __wrap_io_uring_register_ring_fd(struct io_uring *ring)
 	fake_unlock();
 	if (err)
 		return err;
-	ring->enter_ring_fd = 4711; /* an index, no descriptor */
+	ring->enter_ring_fd = RING_FDS + (int) (ring_of(ring) - rings);
 	return 1;
 }
 
@@ -803,11 +729,47 @@ int __wrap_io_uring_register_iowq_max_workers(struct io_uring *ring, unsigned in
 	return 0;
 }
 
+int __wrap_io_uring_register_buffers_sparse(struct io_uring *ring, unsigned int n)
+{
+	struct fake_ring *r = ring_of(ring);
+	int err;
+
+	fake_lock();
+	err = may_fail("register-buffers");
+	if (!err && r->pages)
+		fake_broken("a second table of buffers");
+	if (!err) {
+		r->pages = fake_must(calloc(n, sizeof(struct fake_pages *)));
+		r->n_pages = n;
+	}
+	fake_unlock();
+	return err;
+}
+
+int __wrap_io_uring_register_buf_ring(struct io_uring *ring, struct io_uring_buf_reg *reg,
+				      unsigned int flags)
+{
+	struct fake_ring *r = ring_of(ring);
+	int err;
+
+	fake_lock();
+	err = may_fail("register-buf-ring");
+	if (!err && (reg->bgid || reg->ring_addr % 4096 || flags ||
+		     reg->ring_entries & (reg->ring_entries - 1)))
+		fake_broken("no such ring of buffers");
+	if (!err) {
+		r->buffers = (struct io_uring_buf_ring *) (uintptr_t) reg->ring_addr;
+		r->n_buffers = reg->ring_entries;
+	}
+	fake_unlock();
+	return err;
+}
+
 void fake_reset(void)
 {
 	fake_lock();
 	/* A guard leaves its ring to the end of its process. */
-	for (unsigned int i = 0; i < RINGS_MAX; i++)
+	for (unsigned int i = 0; i < FAKE_RINGS_MAX; i++)
 		if (rings[i].uring && rings[i].shift)
 			ring_close(&rings[i]);
 	if (fake.n_rings)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * fake-uring - an io_uring and the data side of ublk_drv without a kernel: liburing's functions are
- * replaced at link time (fake_wraps in meson.build), its inline ones work on memory of ours.
+ * replaced at link time (fake_calls in meson.build), its inline ones work on memory of ours.
  *
- * Registered file 0 of a ring is a fake ublk device, if it is one: FETCH parks a tag, a request is
- * put on it by fake_send(), COMMIT_AND_FETCH ends the request. Every other operation is really done
- * on the registered files, or answered as a script says, at once or later.
+ * Registered file 0 of a ring is a fake ublk device, if it is one (fake-ublk.c). A request is put
+ * on a tag by fake_send() and reaches the queue inside its next io_uring_enter(), as with
+ * DEFER_TASKRUN. Which commands the device takes, and how data moves, its flags say. Every other
+ * operation is really done on the registered files, or answered as a script says, at once or later.
  *
  * Works on one thread (fake.idle makes things happen whenever the queue would sleep) and with queue
  * threads (it sleeps, on an eventfd). One lock, recursive: hooks run with it held.
@@ -28,7 +29,8 @@ struct fake_request {
 	uint32_t op_flags; /* UBLK_IO_OP_*, UBLK_IO_F_* */
 	uint32_t n_sectors;
 	uint64_t sector;
-	uint8_t *data; /* WRITE: taken from here; READ: put here */
+	uint8_t *data; /* its pages. WRITE: taken from here; READ: put here */
+	uint64_t shared; /* with UBLK_IO_F_SHMEM_ZC: the descriptor's addr; no data is moved */
 	/* filled by the fake */
 	bool done;
 	int result;
@@ -37,28 +39,48 @@ struct fake_request {
 };
 
 struct fake_ring;
-enum fake_tag_state { TAG_NEW, TAG_PARKED, TAG_BUSY, TAG_ENDED };
+enum fake_tag_state {
+	TAG_NEW,
+	TAG_PARKED, /* with the driver; has a request until that has ended */
+	TAG_ASKED, /* NEED_GET_DATA */
+	TAG_BUSY,
+	TAG_ENDED,
+};
 
 struct fake_tag {
 	enum fake_tag_state state;
 	struct fake_ring *ring;
 	uint64_t user_data, addr;
 	struct fake_request *request;
+	uint64_t sent; /* not delivered yet: the how-manieth */
+	int result; /* committed */
+	struct fake_pages *pages; /* NULL: nobody holds them */
+	unsigned int buf_index; /* AUTO_BUF_REG */
+	bool buf_fallback, buf_registered;
+};
+
+/* A queue's FETCH_IO_CMDS. */
+struct fake_fetch {
+	struct fake_ring *ring; /* NULL: there is none */
+	uint64_t user_data;
 };
 
 /* The data side of one device. */
 struct fake_ublk {
 	unsigned int n_queues, depth;
 	uint32_t max_io_bytes;
+	uint64_t flags; /* UBLK_F_* */
 	int memfd; /* descriptors; its inode tells the device from a descriptor */
 	uint64_t ino;
 	uint8_t *descs;
 	struct fake_tag *tags;
+	struct fake_fetch *fetches; /* BATCH_IO, by queue */
 	unsigned int n_parked, n_busy, n_ended;
 	bool ended; /* the disk is gone: tags end as they come */
-	int refuse_fetch; /* -errno: every FETCH of queue refuse_queue */
+	int refuse_fetch; /* -errno: every FETCH (or PREP) of queue refuse_queue */
 	unsigned int refuse_queue;
 	uint64_t deliveries, commits, aborts;
+	uint64_t n_sent;
 };
 
 struct fake_ublk *fake_ublk_new(unsigned int n_queues, unsigned int depth, uint32_t max_io_bytes);
@@ -67,9 +89,9 @@ struct fake_ublk *fake_ublk_free(struct fake_ublk *u);
 int fake_ublk_open(struct fake_ublk *u);
 struct fake_tag *fake_tag_of(struct fake_ublk *u, unsigned int q, unsigned int tag);
 
-/* Put a request on a tag that is parked. */
+/* Put a request on a tag that is free. */
 void fake_send(struct fake_ublk *u, unsigned int q, unsigned int tag, struct fake_request *r);
-/* The same on any parked tag of the queue; false if there is none. */
+/* The same on any free tag of the queue; false if there is none. */
 bool fake_send_any(struct fake_ublk *u, unsigned int q, struct fake_request *r);
 /* Other threads: until the request is done; false after ten seconds. */
 bool fake_wait(struct fake_request *r);
@@ -87,7 +109,10 @@ struct fake_op {
 	int fd; /* what it works on, its registered file resolved */
 	int res; /* FAKE_ANSWER */
 	uint32_t most; /* FAKE_DO of a READ or WRITE: at most so many bytes; 0: all */
+	struct fake_op *next; /* linked to it */
+	struct fake_pages *pages; /* of READ_FIXED and WRITE_FIXED */
 	bool in_use;
+	bool waits; /* for the one it is linked to */
 };
 
 enum fake_verdict {
@@ -106,6 +131,13 @@ void fake_finish(struct fake_op *op, enum fake_verdict how);
 struct fake {
 	/* every operation that is neither for ublk nor a poll; NULL: FAKE_DO */
 	enum fake_verdict (*on_op)(struct fake_op *op);
+	/* READ and WRITE of the char device (user copy); NULL: FAKE_DO */
+	enum fake_verdict (*on_copy)(struct fake_op *op);
+	/* a request's pages are to be registered, by the driver itself if @automatic; Return: 0
+	 * or -errno. NULL: 0 */
+	int (*on_register)(bool automatic);
+	/* @n results come in a COMMIT_IO_CMDS; Return: how many are taken, or -errno. NULL: all */
+	int (*on_commit)(unsigned int n);
 	/* URING_CMD on a file that is not registered: the control plane. FAKE_DO is not for it. */
 	enum fake_verdict (*on_control)(struct fake_op *op);
 	/* a held operation is to be cancelled; false: it cannot. NULL: it can */
@@ -114,14 +146,20 @@ struct fake {
 	void (*on_change)(void);
 	/* a ring has nothing to do; true: now it may have. NULL: it sleeps */
 	bool (*idle)(void);
-	/* calls that may fail: "init", "register-files", "submit", "ring-fd"; Return: 0 or -errno
-	 */
+	/* calls that may fail: "init", "register-files", "register-buffers", "register-buf-ring",
+	 * "submit", "ring-fd"; Return: 0 or -errno */
 	int (*fail)(const char *call);
 	/* what ring_init() asked for last */
 	struct io_uring_params params;
 	unsigned int files_registered;
+	uint32_t features; /* IORING_FEAT_* of the rings to come */
 
 	uint64_t n_ops; /* operations submitted */
+	uint64_t n_copies; /* user copy */
+	uint64_t n_registered; /* pages, automatically or not */
+	uint64_t n_commands[16]; /* to the char device, by number from 0x20 on */
+	uint64_t n_enters; /* by io_uring_enter() itself */
+	unsigned int max_tags; /* of a completion of FETCH_IO_CMDS */
 	uint64_t n_opcode[IORING_OP_LAST];
 	struct io_uring_sqe last; /* the last of them */
 	unsigned int n_rings; /* open ones */
@@ -141,6 +179,8 @@ void fake_unlock(void);
 bool fake_wait_for(bool (*condition)(void *arg), void *arg);
 /* Something changed: look at what waits again. Lock held. */
 void fake_changed(void);
+/* Every TIMEOUT that runs is over. */
+void fake_timeout(void);
 /* From now on there is no SQE to be had in its ring. */
 void fake_starve(struct fake_op *op);
 /* Complete an operation held with @res. */

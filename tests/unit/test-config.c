@@ -7,6 +7,7 @@
 #include <syslog.h>
 
 #include "device/config.h"
+#include "device/explain.h"
 #include "target/options.h"
 #include "test.h"
 #include "util/cleanup.h"
@@ -135,6 +136,8 @@ static void no_file_is_all_defaults(void)
 	CHECK_EQ(d.log_level, LOG_INFO);
 	CHECK_EQ(d.default_queues, 1);
 	CHECK_EQ(d.default_queue_depth, 128);
+	CHECK_EQ(d.default_copy, DATA_COPY_AUTO);
+	CHECK_EQ(d.default_batch, DATA_BATCH_AUTO);
 	CHECK_EQ(d.max_devices, 64);
 	CHECK_EQ(d.start_timeout_usec, 30000000);
 	CHECK_EQ(d.stop_timeout_usec, 60000000);
@@ -270,11 +273,102 @@ static void device_has_defaults(void)
 	CHECK_EQ(device_config_id(device), -1);
 	CHECK_EQ(device->size, 0);
 	CHECK_EQ(device->logical_block_size, 0);
-	CHECK_EQ(device->rotational, ROTATIONAL_AUTO);
+	CHECK_EQ(device->rotational, CHOICE_AUTO);
 	CHECK_EQ(device->queues, 0);
 	CHECK_EQ(device->depth, 0);
-	CHECK_EQ(device->max_io_size, 512 << 10);
+	CHECK_EQ(device->max_io_size, 0);
+	CHECK_EQ(device->threads_per_queue, 1);
+	CHECK_EQ(device->copy, DATA_COPY_AUTO);
+	CHECK_EQ(device->batch, DATA_BATCH_AUTO);
+	CHECK_STR(device->shared_memory, NULL);
+	CHECK(device->partition_scan);
+	CHECK_EQ(device->write_cache, CHOICE_AUTO);
+	CHECK_EQ(device->metadata_size, 0);
 	CHECK_STR(device->cpu_affinity, NULL);
+}
+
+static void wish_comes_from_device_and_daemon(void)
+{
+	struct daemon_config d;
+	struct data_path_wish w;
+
+	begin();
+	put(ETC "ublkd.conf", "[Manager]\nDefaultCopy=user\nDefaultBatch=no\n");
+	put(ETC "devices/d.conf", LOOP);
+	check_loads("d");
+	d = check_daemon();
+	config_wish(&d, device, 77, &w);
+	CHECK_EQ(w.features, 77);
+	CHECK(w.kernel > 0x500);
+	CHECK_EQ(w.needs, UB_DATA_FILES);
+	CHECK_EQ(w.copy, DATA_COPY_USER);
+	CHECK_EQ(w.batch, DATA_BATCH_NO);
+	CHECK(w.copy_is_default && w.batch_is_default);
+	CHECK_EQ(w.threads_per_queue, 1);
+	CHECK(!w.integrity && !w.shared_memory);
+
+	put(ETC "devices/d.conf.d/1.conf",
+	    "[Queue]\nCopy=driver\nBatch=yes\nSharedMemory=/dev/shm/x\n");
+	check_loads("d");
+	config_wish(&d, device, 0, &w);
+	CHECK_EQ(w.copy, DATA_COPY_DRIVER);
+	CHECK_EQ(w.batch, DATA_BATCH_YES);
+	CHECK(!w.copy_is_default && !w.batch_is_default);
+	CHECK(w.shared_memory);
+	config_wish(NULL, device, 0, &w);
+	CHECK_EQ(w.copy, DATA_COPY_DRIVER);
+}
+
+/* ---- explanations */
+
+static int explain(const char *name, uint64_t features, const char *unknown, char **ret)
+{
+	size_t size;
+	FILE *f = open_memstream(ret, &size);
+	int r;
+
+	CHECK(f);
+	problems_release(&problems);
+	r = explain_device(&paths, name, features, unknown, f, &problems);
+	CHECK_EQ(fclose(f), 0);
+	return r;
+}
+
+static void device_is_explained(void)
+{
+	_cleanup_free_ char *text = NULL;
+
+	begin();
+	put(ETC "ublkd.conf", "[Manager]\nDefaultQueueDepth=32\nDefaultCopy=driver\n");
+	put(ETC "devices/d.conf", LOOP "[Queue]\nCount=2\n");
+	CHECK_EQ(explain("d", 0x1fe, NULL, &text), 0);
+	CHECK_CONTAINS(text, "Device\n  d, target 'loop': a regular file or a block device\n");
+	CHECK_CONTAINS(text, "  driver features: URING_CMD_COMP_IN_TASK NEED_GET_DATA");
+	CHECK_CONTAINS(text, "  [Queue]\n  Count=2\n  Depth=32 (default)\n");
+	CHECK_CONTAINS(text, "  Copy=driver (default)\n  Batch=auto (default)\n");
+	CHECK_CONTAINS(text, "  [Loop]\n  File=/x\n");
+	CHECK(!strstr(text, "Integrity]"));
+	CHECK_CONTAINS(text, "\n  driver           chosen\n");
+	CHECK_CONTAINS(text, "\nDataPath: driver\n");
+}
+
+static void what_cannot_be_is_explained(void)
+{
+	_cleanup_free_ char *text = NULL, *unknown = NULL, *none = NULL, *bad = NULL;
+
+	begin();
+	put(ETC "devices/d.conf", LOOP "[Queue]\nCopy=zero\n");
+	CHECK_EQ(explain("d", 0x1fe, NULL, &text), -EOPNOTSUPP);
+	CHECK_CONTAINS(text, "\nNone: Copy=zero: the driver has no SUPPORT_ZERO_COPY");
+	CHECK(!strstr(text, "DataPath"));
+	CHECK_EQ(explain("d", ~UINT64_C(0), "it is not to be had", &unknown), 0);
+	CHECK_CONTAINS(unknown, "  it is not to be had.\n");
+	CHECK_CONTAINS(unknown, "\nDataPath: zero\n");
+	CHECK_EQ(explain("e", 0, NULL, &none), -ENOENT);
+	put(ETC "devices/e.conf", LOOP "[Queue]\nCopy=fast\n");
+	CHECK_EQ(explain("e", 0, NULL, &bad), -EINVAL);
+	CHECK_STR(bad, "");
+	CHECK_CONTAINS(said(), "[Queue] Copy=fast: must be auto, none,");
 }
 
 static void missing_or_masked_device_is_not_there(void)
@@ -420,9 +514,10 @@ TEST_MAIN(CASE(start), CASE(no_file_is_all_defaults), CASE(first_root_has_the_ma
 	  CASE(higher_root_hides_a_dropin), CASE(only_conf_files_count),
 	  CASE(empty_assignment_is_the_default), CASE(unknown_is_a_warning_in_the_main_file),
 	  CASE(bad_value_is_fatal_in_the_main_file), CASE(device_has_defaults),
-	  CASE(missing_or_masked_device_is_not_there), CASE(bad_name_is_refused_by_its_rule),
-	  CASE(own_dropins_follow_those_of_all), CASE(device_called_device_reads_dropins_once),
-	  CASE(target_may_come_late), CASE(last_target_wins),
-	  CASE(problems_of_all_files_are_sorted), CASE(duplicates_count_within_a_file),
-	  CASE(names_are_listed_and_sorted), CASE(folder_that_is_a_link_loop_is_an_error),
-	  CASE(end))
+	  CASE(wish_comes_from_device_and_daemon), CASE(device_is_explained),
+	  CASE(what_cannot_be_is_explained), CASE(missing_or_masked_device_is_not_there),
+	  CASE(bad_name_is_refused_by_its_rule), CASE(own_dropins_follow_those_of_all),
+	  CASE(device_called_device_reads_dropins_once), CASE(target_may_come_late),
+	  CASE(last_target_wins), CASE(problems_of_all_files_are_sorted),
+	  CASE(duplicates_count_within_a_file), CASE(names_are_listed_and_sorted),
+	  CASE(folder_that_is_a_link_loop_is_an_error), CASE(end))

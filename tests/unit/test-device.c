@@ -1330,6 +1330,73 @@ static void reload_leaves_devices_of_the_bus_alone(void)
 	END();
 }
 
+/* ---- how data move, and limits that need the kernel or the backing */
+
+static void data_path_is_told_while_running(void)
+{
+	struct device *d;
+
+	BEGIN_UP();
+	d = bed_add("a", "Target", "null", NULL);
+	CHECK_STR(status_of(d).data_path, "");
+	CHECK(start_ok(d));
+	CHECK_STR(status_of(d).data_path, "driver");
+	CHECK(stop_with(d, false).kind == FAILURE_NONE);
+	CHECK_STR(status_of(d).data_path, "");
+	END();
+}
+
+static void data_path_is_refused(void)
+{
+	struct device *d;
+	struct failure f;
+
+	BEGIN_UP();
+	d = bed_add("a", "Target", "null", "Copy", "user", NULL);
+	f = start_fails(d);
+	CHECK_EQ(f.kind, FAILURE_KERNEL_UNSUPPORTED);
+	CHECK_STR(f.text, "Copy=user: the driver has no USER_COPY, which came with Linux 6.5: "
+			  "set Copy=auto");
+	CHECK_EQ(driver_count(UBLK_U_CMD_ADD_DEV), 0);
+	END();
+}
+
+static void limits_are_refused(void)
+{
+	struct failure f;
+
+	BEGIN_UP();
+	f = start_fails(bed_add("a", "Target", "loop", "File", backing(), "ReadOnly", "yes",
+				"Discard", "yes", NULL));
+	CHECK_EQ(f.kind, FAILURE_INVALID_CONFIGURATION);
+	CHECK_STR(f.text, "Discard=yes: the backing cannot discard: set Discard=auto");
+	CHECK_EQ(driver_count(UBLK_U_CMD_ADD_DEV), 0);
+	END();
+}
+
+static void partition_scan_is_asked_off(void)
+{
+	struct device *a, *b;
+
+	BEGIN();
+	driver.features |= UBLK_F_NO_AUTO_PART_SCAN;
+	CHECK_EQ(manager_start(bed.manager, on_ready, NULL), 0);
+	CHECK(bed_until(is_ready, NULL));
+	a = bed_add("a", "Target", "null", "PartitionScan", "no", NULL);
+	b = bed_add("b", "Target", "null", NULL);
+	CHECK(start_ok(a));
+	CHECK(start_ok(b));
+	CHECK(bed_kernel(a)->info.flags & UBLK_F_NO_AUTO_PART_SCAN);
+	CHECK(!(bed_kernel(b)->info.flags & UBLK_F_NO_AUTO_PART_SCAN));
+	END();
+	/* A driver that cannot is not asked, and serves all the same. */
+	BEGIN_UP();
+	a = bed_add("a", "Target", "null", "PartitionScan", "no", NULL);
+	CHECK(start_ok(a));
+	CHECK(!(bed_kernel(a)->info.flags & UBLK_F_NO_AUTO_PART_SCAN));
+	END();
+}
+
 int main(void)
 {
 	static const struct test_case cases[] = {
@@ -1380,6 +1447,10 @@ int main(void)
 		CASE(orphan_that_comes_back),
 		CASE(reload_of_a_broken_main_file),
 		CASE(reload_leaves_devices_of_the_bus_alone),
+		CASE(data_path_is_told_while_running),
+		CASE(data_path_is_refused),
+		CASE(limits_are_refused),
+		CASE(partition_scan_is_asked_off),
 	};
 	return bed_run_cases(cases, sizeof(cases) / sizeof(cases[0]), test_passes);
 }

@@ -100,7 +100,7 @@ static void only_write_zeroes(void)
 	p = params_of(l, 4096);
 	CHECK_EQ(p.discard.max_discard_sectors, 0);
 	CHECK_EQ(p.discard.max_discard_segments, 0);
-	CHECK_EQ(p.discard.max_write_zeroes_sectors, UINT32_MAX);
+	CHECK_EQ(p.discard.max_write_zeroes_sectors, UINT32_MAX >> 9);
 }
 
 static void large_discards_are_cut_to_the_granularity(void)
@@ -111,7 +111,7 @@ static void large_discards_are_cut_to_the_granularity(void)
 	l.max_discard_bytes = UINT64_MAX;
 	l.discard_granularity = 4096;
 	p = params_of(l, 4096);
-	CHECK_EQ(p.discard.max_discard_sectors, UINT32_MAX - UINT32_MAX % 8);
+	CHECK_EQ(p.discard.max_discard_sectors, (UINT32_MAX >> 12) * 8);
 }
 
 static void block_sizes(void)
@@ -157,21 +157,132 @@ static void largest_requests(void)
 	CHECK_EQ(params_of(limits(), 32 << 20).basic.max_sectors, 65536);
 }
 
-static void what_targets_get_wrong(void)
+static void hints_are_not_below_the_physical_block(void)
 {
 	struct ub_limits l = limits();
 
-	l.io_min = 1000;
-	CHECK_CONTAINS(refused(l, 4096).text, "the target asks");
+	l.physical_block_size = 4096;
+	l.io_min = 2048;
+	CHECK_CONTAINS(refused(l, 4096).text,
+		       "MinimumIOSize=2048 is less than the physical block size 4096");
+	l.io_min = 4096;
+	l.io_opt = 512;
+	CHECK_CONTAINS(refused(l, 4096).text,
+		       "OptimalIOSize=512 is less than the physical block size 4096");
+	l.io_opt = 0;
+	CHECK_EQ(params_of(l, 4096).basic.io_min_shift, 12);
+}
+
+static void the_shape_of_requests(void)
+{
+	struct ub_limits l = limits();
+	struct ublk_params p;
+
+	l.chunk_size = 1 << 16;
+	l.virt_boundary = 4096;
+	p = params_of(l, 4096);
+	CHECK_EQ(p.types, UBLK_PARAM_TYPE_BASIC);
+	CHECK_EQ(p.basic.chunk_sectors, 128);
+	CHECK_EQ(p.basic.virt_boundary_mask, 4095);
+
+	/* One of them asks for all three: the others are what the driver has without. */
+	l.max_segments = 17;
+	p = params_of(l, 4096);
+	CHECK_EQ(p.types, UBLK_PARAM_TYPE_BASIC | UBLK_PARAM_TYPE_SEGMENT);
+	CHECK_EQ(p.seg.max_segments, 17);
+	CHECK_EQ(p.seg.max_segment_size, UINT32_MAX);
+	CHECK_EQ(p.seg.seg_boundary_mask, UINT32_MAX);
+
+	l.virt_boundary = 0;
+	l.max_segments = 0;
+	l.max_segment_size = 65536;
+	l.segment_boundary = UINT64_C(1) << 40;
+	p = params_of(l, 4096);
+	CHECK_EQ(p.basic.virt_boundary_mask, 0);
+	CHECK_EQ(p.seg.max_segments, 65535);
+	CHECK_EQ(p.seg.max_segment_size, 65536);
+	CHECK_EQ(p.seg.seg_boundary_mask, (UINT64_C(1) << 40) - 1);
+
+	l.virt_boundary = 4096;
+	CHECK_CONTAINS(refused(l, 4096).text, "both a VirtBoundary= and a MaxSegmentSize=");
 	l = limits();
-	l.io_opt = 3;
+	l.logical_block_size = 4096;
+	l.chunk_size = 6144;
+	CHECK_CONTAINS(refused(l, 4096).text, "set ChunkSize=");
+}
+
+static void discards_that_fit(void)
+{
+	struct ub_limits l = limits();
+	struct ublk_params p;
+
+	l.max_discard_bytes = 1 << 20;
+	l.discard_granularity = 65536;
+	l.discard_alignment = 4096;
+	p = params_of(l, 4096);
+	CHECK_EQ(p.discard.discard_alignment, 4096);
+	CHECK_EQ(p.discard.discard_granularity, 65536);
+	l.discard_alignment = 65536;
+	CHECK_CONTAINS(refused(l, 4096).text, "set DiscardAlignment=");
+	l.discard_alignment = 0;
+	l.max_discard_bytes = 32768;
+	CHECK_CONTAINS(refused(l, 4096).text, "set DiscardMax= or DiscardGranularity=");
+	l.max_discard_bytes = 1 << 20;
+	l.logical_block_size = 4096;
+	l.discard_granularity = 6144;
+	CHECK_CONTAINS(refused(l, 4096).text, "set DiscardGranularity=");
+	/* Without discards nobody asks. */
+	l.max_discard_bytes = 0;
+	CHECK_EQ(params_of(l, 4096).types, UBLK_PARAM_TYPE_BASIC);
+}
+
+static void metadata(void)
+{
+	struct ub_limits l = limits();
+	struct ublk_params p;
+
+	l.logical_block_size = 4096;
+	l.integrity = (struct ub_integrity){.metadata_size = 16,
+					    .pi_offset = 8,
+					    .tag_size = 2,
+					    .checksum = UB_CHECKSUM_CRC16,
+					    .reference_tag = true};
+	p = params_of(l, 4096);
+	CHECK_EQ(p.types, UBLK_PARAM_TYPE_BASIC | UBLK_PARAM_TYPE_INTEGRITY);
+	CHECK_EQ(p.integrity.metadata_size, 16);
+	CHECK_EQ(p.integrity.interval_exp, 12);
+	CHECK_EQ(p.integrity.pi_offset, 8);
+	CHECK_EQ(p.integrity.csum_type, LBMD_PI_CSUM_CRC16_T10DIF);
+	CHECK_EQ(p.integrity.tag_size, 2);
+	CHECK_EQ(p.integrity.flags, LBMD_PI_CAP_REFTAG);
+	l.integrity.interval = 512;
+	CHECK_EQ(params_of(l, 4096).integrity.interval_exp, 9);
+	l.integrity.interval = 8192;
 	CHECK_CONTAINS(refused(l, 4096).text, "the target asks");
-	l = limits();
-	l.dma_alignment = 8192;
-	CHECK_CONTAINS(refused(l, 4096).text, "the target asks");
-	l = limits();
-	l.fua = true;
-	CHECK_CONTAINS(refused(l, 4096).text, "the target asks");
+}
+
+static void what_targets_get_wrong(void)
+{
+	static const struct ub_limits wrong[] = {
+		{.io_min = 1000},
+		{.io_opt = 3},
+		{.dma_alignment = 8192},
+		{.dma_alignment = 3},
+		{.fua = true},
+		{.max_segments = 65536},
+		{.max_segment_size = 512},
+		{.segment_boundary = 2048},
+		{.segment_boundary = 12288},
+		{.virt_boundary = 5000},
+		{.chunk_size = UINT64_C(1) << 42},
+	};
+
+	for (unsigned int i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		struct ub_limits l = wrong[i];
+
+		l.size = 1 << 20;
+		CHECK_CONTAINS(refused(l, 4096).text, "the target asks");
+	}
 }
 
 static void what_the_driver_took(void)
@@ -186,8 +297,11 @@ static void what_the_driver_took(void)
 	got.devt.disk_minor = 7;
 	CHECK(params_same(&set, &got));
 	/* An old driver masks what it does not know. */
+	CHECK(!params_lack_shape(&set, &got));
 	got.types &= ~UBLK_PARAM_TYPE_DMA_ALIGN;
+	got.dma.alignment = 0;
 	CHECK(params_same(&set, &got));
+	CHECK(params_lack_shape(&set, &got));
 	got.basic.max_sectors++;
 	CHECK(!params_same(&set, &got));
 	got = set;
@@ -196,9 +310,27 @@ static void what_the_driver_took(void)
 	got = set;
 	got.types &= ~UBLK_PARAM_TYPE_DISCARD;
 	CHECK(!params_same(&set, &got));
+	got = set;
+	got.dma.alignment = 4095;
+	CHECK(!params_same(&set, &got));
+}
+
+/* A device without its metadata is another device. */
+static void metadata_are_not_passed_over(void)
+{
+	struct ub_limits l = limits();
+	struct ublk_params set, got;
+
+	l.integrity.metadata_size = 8;
+	got = set = params_of(l, 4096);
+	CHECK(params_same(&set, &got));
+	got.types &= ~UBLK_PARAM_TYPE_INTEGRITY;
+	CHECK(!params_same(&set, &got));
 }
 
 TEST_MAIN(CASE(defaults), CASE(everything_set), CASE(read_only_discards_nothing),
 	  CASE(only_write_zeroes), CASE(large_discards_are_cut_to_the_granularity),
-	  CASE(block_sizes), CASE(sizes), CASE(largest_requests), CASE(what_targets_get_wrong),
-	  CASE(what_the_driver_took))
+	  CASE(block_sizes), CASE(sizes), CASE(largest_requests),
+	  CASE(hints_are_not_below_the_physical_block), CASE(the_shape_of_requests),
+	  CASE(discards_that_fit), CASE(metadata), CASE(what_targets_get_wrong),
+	  CASE(what_the_driver_took), CASE(metadata_are_not_passed_over))

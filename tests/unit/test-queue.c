@@ -163,7 +163,9 @@ static void end(void)
 static void begin_with(const struct ub_target *t, unsigned int depth)
 {
 	struct queue_config c = {.depth = depth,
+				 .tag_step = 1,
 				 .max_io_bytes = MAX_IO,
+				 .path = {.copy = DATA_COPY_DRIVER, .fallback = DATA_COPY_DRIVER},
 				 .files = &file.fd,
 				 .n_files = 1,
 				 .target = t,
@@ -621,8 +623,7 @@ static void split_submit(struct ub_io *io)
 {
 	struct split *s = ub_io_priv(io);
 	uint64_t part = io->len / 4;
-	uint64_t buffer = buffer_fetch_addr(&queue->buffer,
-					    (unsigned int) ((struct slot *) (void *) io)->tag);
+	uint64_t buffer = (uintptr_t) ub_io_buf(io);
 
 	CHECK_EQ(s->left, 0);
 	CHECK_EQ(s->synced, 0);
@@ -723,8 +724,8 @@ static bool step_is_aborted(void)
 	CHECK_EQ(fake_n_held(), 1);
 	CHECK(requests[0].done);
 	CHECK_EQ(requests[0].result, -EIO);
-	CHECK_EQ(fake_tag_of(ublk, 0, 0)->addr, buffer_spare_addr(&queue->buffer));
-	CHECK_EQ(fake_tag_of(ublk, 0, 1)->addr, buffer_fetch_addr(&queue->buffer, 1));
+	CHECK_EQ(fake_tag_of(ublk, 0, 0)->addr, buffer_addr(&queue->buffer, DEPTH));
+	CHECK_EQ(fake_tag_of(ublk, 0, 1)->addr, buffer_addr(&queue->buffer, 1));
 	fake_send(ublk, 0, 0, &requests[1]);
 	fake_send(ublk, 0, 1, &requests[2]);
 	return true;
@@ -736,7 +737,7 @@ static bool step_new_ones_fail(void)
 	CHECK_EQ(requests[1].result, -EIO);
 	CHECK_EQ(requests[2].result, -EIO);
 	CHECK_EQ(fake_n_held(), 1);
-	CHECK_EQ(fake_tag_of(ublk, 0, 0)->addr, buffer_spare_addr(&queue->buffer));
+	CHECK_EQ(fake_tag_of(ublk, 0, 0)->addr, buffer_addr(&queue->buffer, DEPTH));
 	return true;
 }
 
@@ -763,7 +764,7 @@ static bool step_own_buffer_again(void)
 {
 	CHECK(requests[3].done);
 	CHECK_EQ(requests[3].result, -EIO);
-	CHECK_EQ(fake_tag_of(ublk, 0, 0)->addr, buffer_fetch_addr(&queue->buffer, 0));
+	CHECK_EQ(fake_tag_of(ublk, 0, 0)->addr, buffer_addr(&queue->buffer, 0));
 	fake_end(ublk);
 	return true;
 }
@@ -990,6 +991,8 @@ static void no_sqe(void)
 static void descriptors_that_cannot_be_mapped(void)
 {
 	struct queue_config c = {.depth = 1,
+				 .tag_step = 1,
+				 .path = {.copy = DATA_COPY_DRIVER, .fallback = DATA_COPY_DRIVER},
 				 .max_io_bytes = MAX_IO,
 				 .char_fd = -1,
 				 .target = &plain,
@@ -1006,6 +1009,8 @@ static void files_are_copied(void)
 {
 	int *files = malloc(sizeof(*files));
 	struct queue_config c = {.depth = 1,
+				 .tag_step = 1,
+				 .path = {.copy = DATA_COPY_DRIVER, .fallback = DATA_COPY_DRIVER},
 				 .max_io_bytes = MAX_IO,
 				 .files = files,
 				 .n_files = 1,

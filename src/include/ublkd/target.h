@@ -66,6 +66,10 @@ void *ub_io_state(struct ub_io *io);
 /** ub_io_priv - this request's private bytes (`io_size` of the target), zeroed before submit */
 void *ub_io_priv(struct ub_io *io);
 
+/** ub_io_buf - the request's io->len bytes, of a target with UB_DATA_MEMORY; READ and WRITE only.
+ *  Queue thread, until the request is completed. */
+void *ub_io_buf(struct ub_io *io);
+
 /** ub_io_done - complete a request without (further) operations.
  *  @res: 0 on success, or -errno. Call on the queue thread, inside submit() or a continuation. */
 void ub_io_done(struct ub_io *io, int res);
@@ -108,9 +112,22 @@ unsigned int ub_file_slot(const struct ub_file *file);
 
 /* ---------------------------------------------------------------- devices */
 
+enum ub_checksum { UB_CHECKSUM_NONE, UB_CHECKSUM_IP, UB_CHECKSUM_CRC16, UB_CHECKSUM_CRC64 };
+
+/* Metadata that travel beside the data; only of a target with .integrity. */
+struct ub_integrity {
+	uint32_t metadata_size; /* bytes per interval, 0: there are none */
+	uint32_t interval; /* bytes of data, power of two, <= logical block size */
+	uint32_t pi_offset, tag_size; /* bytes */
+	enum ub_checksum checksum;
+	bool reference_tag;
+};
+
 /*
  * What the device looks like. The core sets the fields the administrator fixed, 0 (or -1 where
  * said) otherwise; open() replaces every 0 by what the backing wants and refuses what it cannot do.
+ * Whether caches, discards and zeroing are offered in the end is the administrator's word again,
+ * within what open() left.
  */
 struct ub_limits {
 	uint64_t size; /* bytes; open() must leave it > 0 */
@@ -118,12 +135,23 @@ struct ub_limits {
 	uint32_t physical_block_size; /* >= logical, power of two, <= 256 MiB */
 	uint32_t io_min, io_opt; /* bytes, power of two, <= 256 MiB; 0: none */
 	uint32_t discard_granularity; /* bytes; needed if max_discard_bytes */
-	uint32_t dma_alignment; /* bytes, power of two <= 4096; 0: the kernel's default */
+	uint32_t discard_alignment; /* bytes from the device's start to the first granule */
 	uint64_t max_discard_bytes; /* 0: discard is not offered */
 	uint64_t max_write_zeroes_bytes; /* 0: the kernel writes the zeroes itself */
+	/* The shape of a request; 0: the kernel's default. What requests are passed on to is best
+	 * given here, or they are split there a second time. */
+	uint32_t max_io_bytes; /* largest read or write, a multiple of 4096 up to 32 MiB */
+	uint32_t dma_alignment; /* bytes, power of two, 4 .. 4096 */
+	uint32_t max_segments; /* pieces of memory, <= 65535 */
+	uint32_t max_segment_size; /* bytes, >= 4096; 0 if there is a virt_boundary */
+	uint64_t segment_boundary; /* no piece crosses a multiple of it; power of two >= 4096 */
+	uint64_t virt_boundary; /* pieces end and begin at its multiples; power of two */
+	uint64_t chunk_size; /* no request crosses a multiple of it */
+	struct ub_integrity integrity; /* as the administrator fixed it */
 	bool read_only;
-	bool volatile_cache; /* completed writes need a FLUSH to be durable */
-	bool fua; /* UB_FUA is honoured; needs volatile_cache */
+	bool volatile_cache; /* completed writes need a FLUSH to be durable; UB_FLUSH must be
+				answered in any case */
+	bool fua; /* UB_FUA is honoured; of no use without a volatile_cache */
 	int rotational; /* 0, 1, or -1: not fixed (then 0) */
 };
 
@@ -215,6 +243,13 @@ struct ub_opt {
 
 /* ---------------------------------------------------------------- the target */
 
+/* What a target does with the bytes of a request; the fewer it must see, the cheaper they move. */
+enum ub_data {
+	UB_DATA_MEMORY, /* looks at them: ub_io_buf() */
+	UB_DATA_FILES, /* moves them by ub_read() and ub_write() only */
+	UB_DATA_NONE, /* nothing: they stay where they are, reads keep what was in the memory */
+};
+
 struct ub_target {
 	uint32_t abi; /* UB_ABI, set by UB_TARGET */
 	uint32_t size; /* sizeof(struct ub_target), set by UB_TARGET */
@@ -225,6 +260,8 @@ struct ub_target {
 	size_t state_size; /* of the state struct */
 	size_t io_size; /* private bytes per request, <= 256 */
 	uint32_t max_ops; /* operations one request may have in flight; 0 means 1 */
+	enum ub_data data;
+	bool integrity; /* serves devices with metadata */
 
 	/* Set-up thread; may block; records a failure by ub_dev_fail(). Omitted: only for targets
 	 * whose limits are all fixed by the administrator. */
