@@ -4,7 +4,8 @@
  * message until then.
  *
  * 1. Every accepted call is answered once. What it started may go on after that.
- * 2. A call lives until its device_wait was told, even if the bus is gone by then.
+ * 2. A call lives until its device_wait or device_pool_call was told, even if the bus is gone by
+ * then.
  * 3. The manager's listeners hear of a change before the waits do, so that the properties are on
  * the bus before the reply is.
  */
@@ -20,6 +21,7 @@ struct bus_call {
 	struct bus *bus; /* NULL: the bus is gone, nobody is told */
 	struct list link; /* bus->calls */
 	struct device_wait wait;
+	struct device_pool_call pool; /* instead of it, where memory is handed over */
 	enum bus_verb verb;
 	bool no_block; /* answered at the beginning; tell by signal */
 	char *name, *path; /* of the device */
@@ -51,6 +53,8 @@ static const char *verb_name(enum bus_verb verb)
 		[BUS_START] = "start",
 		[BUS_STOP] = "stop",
 		[BUS_DELETE] = "delete",
+		[BUS_ADD_MEMORY] = "add memory",
+		[BUS_REMOVE_MEMORY] = "remove memory",
 	};
 
 	return names[verb];
@@ -72,6 +76,8 @@ static void call_answer(struct bus_call *c, const struct failure *f)
 			r = sd_bus_reply_method_errorf(c->message, error_name, "%s", text);
 		else if (c->verb == BUS_ADD)
 			r = sd_bus_reply_method_return(c->message, "o", c->path);
+		else if (c->verb == BUS_ADD_MEMORY)
+			r = sd_bus_reply_method_return(c->message, "u", c->pool.index);
 		else
 			r = sd_bus_reply_method_return(c->message, NULL);
 		c->message = sd_bus_message_unref(c->message);
@@ -110,6 +116,14 @@ static void call_done(struct device_wait *w, const struct failure *f)
 	call_answer(c, failure_is_set(&failure) ? &failure : NULL);
 }
 
+static void call_pool_done(struct device_pool_call *pool, const struct failure *f)
+{
+	_cleanup_(call_freep) struct bus_call *c = container_of(pool, struct bus_call, pool);
+
+	if (c->bus)
+		call_answer(c, f);
+}
+
 static int call_new(struct bus *b, sd_bus_message *m, enum bus_verb verb, struct device *d,
 		    bool no_block, struct bus_call **ret)
 {
@@ -120,6 +134,7 @@ static int call_new(struct bus *b, sd_bus_message *m, enum bus_verb verb, struct
 	if (!c)
 		return -ENOMEM;
 	c->wait.done = call_done;
+	c->pool.done = call_pool_done;
 	c->verb = verb;
 	c->no_block = no_block;
 	c->name = strdup(device_get_name(d));
@@ -166,6 +181,12 @@ static int call_begin(struct bus_call *c, struct device *d, const struct bus_opt
 		break;
 	case BUS_STOP:
 		r = device_stop(d, &stop, &c->wait, f);
+		break;
+	case BUS_ADD_MEMORY:
+		r = device_add_pool(d, o->memory, o->read_only, &c->pool, f);
+		break;
+	case BUS_REMOVE_MEMORY:
+		r = device_remove_pool(d, o->index, &c->pool, f);
 		break;
 	}
 	return r < 0 ? r : 1;

@@ -120,7 +120,8 @@ static int get_counter(sd_bus *sd, const char *path, const char *interface, cons
 		{"DiscardOps", 't', offsetof(struct device_counters, discard_ops)},
 		{"WriteZeroesOps", 't', offsetof(struct device_counters, write_zeroes_ops)},
 		{"Errors", 't', offsetof(struct device_counters, errors)},
-		{"InFlight", 't', offsetof(struct device_counters, in_flight)},
+		{"SharedOps", 't', offsetof(struct device_counters, shared_ops)},
+		{"FallbackOps", 't', offsetof(struct device_counters, fallback_ops)},
 		{},
 	};
 	const struct bus_device *bd = userdata;
@@ -128,6 +129,14 @@ static int get_counter(sd_bus *sd, const char *path, const char *interface, cons
 
 	device_get_counters(bd->device, &counters);
 	return bus_append_field(reply, fields, property, &counters);
+}
+
+static int get_in_flight(sd_bus *sd, const char *path, const char *interface, const char *property,
+			 sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+	const struct bus_device *bd = userdata;
+
+	return sd_bus_message_append(reply, "t", device_in_flight(bd->device));
 }
 
 static int get_state(sd_bus *sd, const char *path, const char *interface, const char *property,
@@ -233,6 +242,22 @@ static int get_queue_threads(sd_bus *sd, const char *path, const char *interface
 	return sd_bus_message_append_array(reply, 'u', threads, n * sizeof(*threads));
 }
 
+static int get_shared_memory(sd_bus *sd, const char *path, const char *interface,
+			     const char *property, sd_bus_message *reply, void *userdata,
+			     sd_bus_error *error)
+{
+	struct device_pool pools[DEVICE_POOLS_MAX];
+	const struct bus_device *bd = userdata;
+	unsigned int n = device_get_pools(bd->device, pools);
+	int r;
+
+	r = sd_bus_message_open_container(reply, 'a', "(utb)");
+	for (unsigned int i = 0; r >= 0 && i < n; i++)
+		r = sd_bus_message_append(reply, "(utb)", pools[i].index, pools[i].bytes,
+					  (int) pools[i].read_only);
+	return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
 /* ---- methods */
 
 static int run(sd_bus_message *m, struct bus_device *bd, enum bus_verb verb, unsigned int allowed,
@@ -262,6 +287,32 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
 	return run(m, userdata, BUS_DELETE, BUS_OPTIONS_STOP, error);
 }
 
+static int method_add_memory(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	struct bus_device *bd = userdata;
+	struct bus_options o = {};
+	int r, read_only;
+
+	/* The descriptor stays the message's. */
+	r = sd_bus_message_read(m, "hb", &o.memory, &read_only);
+	if (r < 0)
+		return r;
+	o.read_only = read_only;
+	return bus_call_run(bd->bus, m, BUS_ADD_MEMORY, bd->device, &o, error);
+}
+
+static int method_remove_memory(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	struct bus_device *bd = userdata;
+	struct bus_options o = {};
+	int r;
+
+	r = sd_bus_message_read(m, "u", &o.index);
+	if (r < 0)
+		return r;
+	return bus_call_run(bd->bus, m, BUS_REMOVE_MEMORY, bd->device, &o, error);
+}
+
 int bus_device_json(void *device, sd_bus *sd, FILE *f)
 {
 	struct bus_device *bd = device;
@@ -289,6 +340,10 @@ const sd_bus_vtable bus_device_vtable[] = {
 				method_stop, 0),
 	SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT,
 				method_delete, 0),
+	SD_BUS_METHOD_WITH_ARGS("AddSharedMemory", SD_BUS_ARGS("h", fd, "b", read_only),
+				SD_BUS_RESULT("u", index), method_add_memory, 0),
+	SD_BUS_METHOD_WITH_ARGS("RemoveSharedMemory", SD_BUS_ARGS("u", index), SD_BUS_NO_RESULT,
+				method_remove_memory, 0),
 	SD_BUS_METHOD_WITH_ARGS("Describe", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", json),
 				method_describe, 0),
 
@@ -313,6 +368,7 @@ const sd_bus_vtable bus_device_vtable[] = {
 	SD_BUS_PROPERTY("PhysicalBlockSize", "u", get_status, 0, CHANGES),
 	SD_BUS_PROPERTY("MaxIOBytes", "u", get_status, 0, CHANGES),
 	SD_BUS_PROPERTY("DataPath", "s", get_status, 0, CHANGES),
+	SD_BUS_PROPERTY("SharedMemory", "a(utb)", get_shared_memory, 0, CHANGES),
 	SD_BUS_PROPERTY("Backing", "s", get_status, 0, CHANGES),
 	SD_BUS_PROPERTY("Description", "s", get_status, 0, CHANGES),
 	SD_BUS_PROPERTY("FragmentPath", "s", get_status, 0, CHANGES),
@@ -329,7 +385,9 @@ const sd_bus_vtable bus_device_vtable[] = {
 	SD_BUS_PROPERTY("DiscardOps", "t", get_counter, 0, 0),
 	SD_BUS_PROPERTY("WriteZeroesOps", "t", get_counter, 0, 0),
 	SD_BUS_PROPERTY("Errors", "t", get_counter, 0, 0),
-	SD_BUS_PROPERTY("InFlight", "t", get_counter, 0, 0),
+	SD_BUS_PROPERTY("InFlight", "t", get_in_flight, 0, 0),
+	SD_BUS_PROPERTY("SharedOps", "t", get_counter, 0, 0),
+	SD_BUS_PROPERTY("FallbackOps", "t", get_counter, 0, 0),
 	SD_BUS_PROPERTY("QueueThreads", "au", get_queue_threads, 0,
 			SD_BUS_VTABLE_PROPERTY_EXPLICIT),
 

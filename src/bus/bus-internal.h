@@ -107,6 +107,8 @@ enum bus_verb {
 	BUS_START,
 	BUS_STOP,
 	BUS_DELETE, /* stop if it runs, then forget */
+	BUS_ADD_MEMORY,
+	BUS_REMOVE_MEMORY,
 };
 
 /* What a method's a{sv} may hold. */
@@ -121,6 +123,10 @@ struct bus_options {
 	bool no_block;
 	bool force;
 	uint64_t timeout_usec; /* 0: the daemon's */
+	/* arguments of their own: */
+	int memory; /* BUS_ADD_MEMORY: borrowed */
+	bool read_only;
+	uint32_t index; /* BUS_REMOVE_MEMORY */
 };
 
 /** bus_read_options - the a{sv} at the end of a method's arguments

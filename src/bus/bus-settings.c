@@ -238,7 +238,7 @@ static bool type_fits(const struct ub_opt *opt, char type)
 	case UB_TYPE_PATH:
 		return false;
 	case UB_TYPE_STRING: /* lists are strings, and so is Id with its numbers */
-		return type != 'b';
+		return type != 'b' || (opt->dflt && strcmp(opt->dflt, "no") == 0);
 	case UB_TYPE_BYTES:
 	case UB_TYPE_UINT:
 	case UB_TYPE_USEC:

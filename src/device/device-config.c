@@ -24,6 +24,12 @@ static const char *const autostart_names[] = {
 	[AUTOSTART_YES] = "yes",
 	NULL,
 };
+static const char *const cpu_policy_names[] = {
+	[CPU_POLICY_AUTO] = "auto",
+	[CPU_POLICY_OTHER] = "other",
+	[CPU_POLICY_BATCH] = "batch",
+	NULL,
+};
 static const char *const choice_names[] = {
 	[CHOICE_AUTO] = "auto",
 	[CHOICE_NO] = "no",
@@ -88,7 +94,7 @@ const struct ub_opt device_options[] = {
 	ROW(UINT, "Queue", threads_per_queue, "ThreadsPerQueue", .min = 1, .max = 64, .dflt = "1",
 	    .help = "threads that share the requests of a queue"),
 	ROW(BYTES, "Queue", max_io_size, "MaxIOSize", .min = 4096, .max = 32ULL << 20,
-	    .help = "largest request, a multiple of 4K; unset: 512K, or less for the backing"),
+	    .help = "largest request, a multiple of 4K; unset: 512K (zero copy: 1M), or less"),
 	ROW(UINT, "Queue", max_segments, "MaxSegments", .min = 1, .max = 65535,
 	    .help = "pieces of memory in a request; unset: as the backing"),
 	ROW(BYTES, "Queue", max_segment_size, "MaxSegmentSize", .min = 4096,
@@ -101,12 +107,14 @@ const struct ub_opt device_options[] = {
 	    .help = "of the memory of requests; unset: as the backing"),
 	ROW(STRING, "Queue", cpu_affinity, "CPUAffinity",
 	    .help = "CPUs of the queue threads, as \"0-3,8\"; unset: as the kernel says"),
+	ROW(ENUM, "Queue", cpu_policy, "CPUSchedulingPolicy", .values = cpu_policy_names,
+	    .dflt = "auto", .help = "other, batch; auto: batch for targets that answer at once"),
 	ROW(ENUM, "Queue", copy, "Copy", .values = data_copy_names, .dflt = "auto",
 	    .help = "how data move; auto: DefaultCopy=, or the best there is"),
 	ROW(ENUM, "Queue", batch, "Batch", .values = data_batch_names, .dflt = "auto",
 	    .help = "commands for many requests at once; auto: DefaultBatch=, or if it pays"),
-	ROW(PATH, "Queue", shared_memory, "SharedMemory",
-	    .help = "file on hugetlbfs or tmpfs through which clients pass data uncopied"),
+	ROW(STRING, "Queue", shared_memory, "SharedMemory", .dflt = "no",
+	    .help = "no, yes, or a file on hugetlbfs or tmpfs: memory of clients, data uncopied"),
 	ROW(UINT, "Integrity", metadata_size, "MetadataSize", .min = 1, .max = 255,
 	    .bus_key = "IntegrityMetadataSize",
 	    .help = "bytes beside each protection interval; unset: none"),
@@ -181,6 +189,12 @@ static bool is_cpu_list(const char *s)
 	return parse_cpus(s, DEVICE_CPUS_MAX, mask) == 0;
 }
 
+static bool is_shared_memory(const char *s)
+{
+	return strcmp(s, "no") == 0 || strcmp(s, "yes") == 0 ||
+	       (s[0] == '/' && strlen(s) < PATH_MAX);
+}
+
 /* Sizes that the driver takes as a shift or a mask. */
 static bool is_shift_or_mask(const struct ub_opt *opt)
 {
@@ -241,6 +255,8 @@ static const char *broken_rule(const struct ub_opt *opt, const char *value)
 		return is_id(value) ? NULL : "must be auto or 0 .. 1048575";
 	if (opt->offset == offsetof(struct device_config, cpu_affinity))
 		return is_cpu_list(value) ? NULL : "must be a list of CPUs such as 0-3,8";
+	if (opt->offset == offsetof(struct device_config, shared_memory))
+		return is_shared_memory(value) ? NULL : "must be no, yes or an absolute path";
 	if (opt->type != UB_TYPE_BYTES || parse_size(value, &v) < 0)
 		return NULL;
 	return broken_size_rule(opt, v);
@@ -400,6 +416,16 @@ int device_config_id(const struct device_config *c)
 		return -1;
 	assert(id <= DEVICE_ID_MAX);
 	return (int) id;
+}
+
+bool device_config_shares_memory(const struct device_config *c)
+{
+	return c->shared_memory && strcmp(c->shared_memory, "no") != 0;
+}
+
+const char *device_config_memory_file(const struct device_config *c)
+{
+	return c->shared_memory && c->shared_memory[0] == '/' ? c->shared_memory : NULL;
 }
 
 bool device_config_equal(const struct device_config *a, const struct device_config *b)

@@ -18,6 +18,8 @@ enum autostart { AUTOSTART_NO, AUTOSTART_YES };
 /* auto: as the backing has it */
 enum choice { CHOICE_AUTO, CHOICE_NO, CHOICE_YES };
 
+enum cpu_policy { CPU_POLICY_AUTO, CPU_POLICY_OTHER, CPU_POLICY_BATCH };
+
 #define DEVICE_ID_MAX 1048575
 /* CPUAffinity= names CPUs below this; the size of the mask for parse_cpus() */
 #define DEVICE_CPUS_MAX 8192
@@ -52,10 +54,11 @@ struct device_config {
 	uint32_t max_segments; /* 0: from the backing, as all that follows */
 	uint64_t max_segment_size, segment_boundary, virt_boundary;
 	uint64_t dma_alignment;
+	int cpu_policy; /* enum cpu_policy */
 	char *cpu_affinity; /* CPU list; NULL: as the kernel says */
 	int copy; /* enum data_copy; DATA_COPY_AUTO: the daemon's default */
 	int batch; /* enum data_batch; DATA_BATCH_AUTO: the daemon's default */
-	char *shared_memory; /* a file on hugetlbfs or tmpfs; NULL: none */
+	char *shared_memory; /* "no", "yes", or a file on hugetlbfs or tmpfs */
 	/* [Integrity] */
 	uint32_t metadata_size; /* bytes per protection interval; 0: no metadata */
 	uint64_t protection_interval; /* bytes; 0: the logical block size */
@@ -72,6 +75,11 @@ struct device_config *device_config_free(struct device_config *c);
 
 /** device_config_id - the wanted id, -1 for auto; only for a checked configuration */
 int device_config_id(const struct device_config *c);
+
+/** device_config_shares_memory - SharedMemory= is not no
+ *  device_config_memory_file - the file it names; NULL: none */
+bool device_config_shares_memory(const struct device_config *c);
+const char *device_config_memory_file(const struct device_config *c);
 
 /** device_config_equal - same settings (names of files do not count) */
 bool device_config_equal(const struct device_config *a, const struct device_config *b);

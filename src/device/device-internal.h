@@ -44,6 +44,32 @@ struct device_kernel {
 	bool aborting; /* ... and before that, to fail what they hold */
 };
 
+enum pool_state {
+	POOL_FREE,
+	POOL_ADDING,
+	POOL_SERVING,
+	POOL_REMOVING,
+	POOL_KEPT, /* of no more use, but something may still look at it: until the queues are over
+		    */
+};
+
+/* Memory of clients. One command at a time: then the number that the driver will give to a new
+ * pool is known before, and it can be published before requests name it. */
+struct device_pools {
+	struct shared_pool shared[DEVICE_POOLS_MAX]; /* what the queues look at */
+	struct {
+		enum pool_state state;
+		bool read_only;
+	} slots[DEVICE_POOLS_MAX]; /* the others' base is NULL */
+	struct list calls; /* device_pool_call->link; the first is at work if `busy` */
+	struct ctrl_cmd cmd;
+	struct failure failure; /* why what is being undone failed */
+	bool busy;
+	bool awaited; /* the teardown waits for the command */
+	struct device_pool_call own; /* for the file of SharedMemory= */
+	int file; /* that, opened by a job; -1: not open */
+};
+
 struct device {
 	struct manager *manager;
 	struct list link; /* manager->devices, sorted by name */
@@ -79,6 +105,7 @@ struct device {
 	void *target_state; /* live; NULL when closed */
 	bool target_opened; /* open() was called, close() is due */
 	struct device_kernel kernel;
+	struct device_pools pools;
 	bool queue_failed; /* a queue thread ended although nobody stopped the device */
 	bool awaiting_exits; /* the teardown waits for the queue threads */
 	unsigned int sync_ticks;
@@ -133,6 +160,20 @@ void device_escalate(struct device *d);
 /** device_on_queue_armed, device_on_queue_exited - news of the queue threads */
 void device_on_queue_armed(struct queue_thread *t);
 void device_on_queue_exited(struct queue_thread *t);
+
+/* ---- device-pools.c */
+
+/** device_pools_init, device_pools_add_file - the second is an awaitable: the file of
+ * SharedMemory=, already open, becomes a pool; res -errno, with d->failure set */
+void device_pools_init(struct device *d);
+void device_pools_add_file(struct device *d);
+
+/** device_pools_quit - the teardown's: whose turn has not come yet is told no
+ *  Return: a command is under way; device_resume() follows */
+bool device_pools_quit(struct device *d);
+
+/** device_pools_release - unmap all of it; no queue and no command is left */
+void device_pools_release(struct device *d);
 
 /* ---- manager.c */
 

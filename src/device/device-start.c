@@ -236,6 +236,23 @@ static void work_open_char(struct job *j)
 	}
 }
 
+static void work_open_memory(struct job *j)
+{
+	struct device *d = container_of(j, struct device, job);
+	const char *path = device_config_memory_file(d->config);
+
+	/* O_NONBLOCK: it may turn out to be a FIFO. */
+	d->pools.file = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	d->res = d->pools.file < 0 ? -errno : 0;
+}
+
+static int fail_open_memory(struct device *d)
+{
+	return failure_set(&d->failure, FAILURE_BACKING_UNAVAILABLE, d->res,
+			   "SharedMemory=%s: cannot open it: %s",
+			   device_config_memory_file(d->config), strerror(-d->res));
+}
+
 /* ---- the queues */
 
 static unsigned int count_threads(const struct device_kernel *k)
@@ -309,6 +326,15 @@ static void name_thread(const struct device *d, unsigned int i, char name[static
 	name[THREAD_NAME_MAX - 1] = '\0';
 }
 
+/* A target that answers at once gains nothing from interrupting its client for every request: left
+ * alone, the client brings many. One that waits for a disk must not wait for a busy CPU, too. */
+static bool wants_batch_policy(const struct device_config *c)
+{
+	if (c->cpu_policy == CPU_POLICY_AUTO)
+		return c->target->data == UB_DATA_NONE;
+	return c->cpu_policy == CPU_POLICY_BATCH;
+}
+
 static int start_queues(struct device *d)
 {
 	struct device_kernel *k = &d->kernel;
@@ -324,6 +350,7 @@ static int start_queues(struct device *d)
 			.first_tag = i % k->threads_per_queue,
 			.tag_step = k->threads_per_queue,
 			.path = k->path,
+			.pools = d->pools.shared,
 			.max_io_bytes = k->info.max_io_buf_bytes,
 			.char_fd = k->char_fd,
 			.files = files,
@@ -340,6 +367,7 @@ static int start_queues(struct device *d)
 		t->exited = device_on_queue_exited;
 		t->fell_back = on_queue_fell_back;
 		t->io_flusher = manager_get_config(d->manager)->io_flusher;
+		t->batch = wants_batch_policy(d->config);
 		name_thread(d, i, name);
 		r = queue_thread_start(t, name, &qc);
 		if (r < 0) {
@@ -377,7 +405,12 @@ static void start_failed(struct device *d)
 
 static int prepare_params(struct device *d)
 {
-	int r = limits_after_open(&d->dev.limits, d->config, &d->failure);
+	enum data_copy copy = d->kernel.path.copy;
+	int r;
+
+	if (!d->dev.limits.max_io_bytes && (copy == DATA_COPY_ZERO || copy == DATA_COPY_ZERO_AUTO))
+		d->dev.limits.max_io_bytes = LIMITS_MAX_IO_ZERO_COPY;
+	r = limits_after_open(&d->dev.limits, d->config, &d->failure);
 
 	if (r < 0)
 		return r;
@@ -390,7 +423,9 @@ static int after_open(struct device *d)
 {
 	if (d->res < 0)
 		return fail_from_target(d);
-	return d->cancelled ? -ECANCELED : prepare_params(d);
+	if (d->cancelled)
+		return -ECANCELED;
+	return choose_data_path(d) < 0 ? -EINVAL : prepare_params(d);
 }
 
 static int after_started(struct device *d)
@@ -426,9 +461,6 @@ void device_run_start(struct device *d)
 	if (after_open(d) < 0)
 		return device_teardown(d, start_failed);
 
-	if (choose_data_path(d) < 0)
-		return device_teardown(d, start_failed);
-
 	device_step(d, "add-dev");
 	CO_AWAIT(&d->co, issue_add(d));
 	if (d->res < 0) {
@@ -445,6 +477,19 @@ void device_run_start(struct device *d)
 	if (d->res < 0) {
 		(void) fail_from_kernel(d, "SET_PARAMS");
 		return device_teardown(d, start_failed);
+	}
+
+	/* Before the first FETCH: nothing that can fail may stand between those and START_DEV. */
+	if (device_config_memory_file(d->config)) {
+		device_step(d, "shared-memory");
+		CO_AWAIT(&d->co, device_run_job(d, work_open_memory));
+		if (d->res < 0) {
+			(void) fail_open_memory(d);
+			return device_teardown(d, start_failed);
+		}
+		CO_AWAIT(&d->co, device_pools_add_file(d));
+		if (d->res < 0 || d->cancelled)
+			return device_teardown(d, start_failed);
 	}
 
 	device_step(d, "queue-affinity");

@@ -175,6 +175,12 @@ void device_teardown(struct device *d, void (*after)(struct device *d))
 		device_step(d, "stop-dev");
 		CO_AWAIT(&d->down_co, ctrl_stop_dev(ctrl, device_cmd(d), k->dev_id, false, 0));
 	}
+	/* Now that there is no request, a command that waits for them ends. */
+	if (device_pools_quit(d)) {
+		device_step(d, "shared-memory");
+		CO_AWAIT(&d->down_co, (void) 0);
+	}
+	device_pools_release(d);
 	if (k->dev_id >= 0) {
 		device_step(d, "del-dev");
 		CO_AWAIT(&d->down_co,

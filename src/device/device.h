@@ -63,13 +63,54 @@ int device_start(struct device *d, uint64_t timeout_usec, struct device_wait *w,
 int device_stop(struct device *d, const struct device_stop_options *o, struct device_wait *w,
 		struct failure *f);
 
+/* ---- memory that clients share, in device-pools.c */
+
+#define DEVICE_POOLS_MAX 8
+
+/* A caller who hands memory over or takes it back. Embedded as struct device_wait, and told alike.
+ */
+struct device_pool_call {
+	void (*done)(struct device_pool_call *c, const struct failure *f);
+	unsigned int index; /* what requests name the memory by; added: valid when done */
+	/* private */
+	struct list link; /* device_pools->calls */
+	bool remove, read_only;
+	int fd; /* added: owned until done */
+	void *map; /* added: owned, then the pool's */
+	uint64_t len;
+};
+
+/** device_add_pool - take requests whose data is in the client's memory without a copy
+ *  @fd: all of this file, a memfd sealed with F_SEAL_SHRINK; the caller's
+ *  @read_only: only writes to the device come from it
+ *  Return: 0 (accepted), or -errno with @f set (DeviceNotRunning, InvalidConfiguration,
+ *  InvalidMemory, LimitsExceeded, NoMemory) and @c unused */
+int device_add_pool(struct device *d, int fd, bool read_only, struct device_pool_call *c,
+		    struct failure *f);
+
+/** device_remove_pool - when it is done, no request uses that memory any more
+ *  Return: as device_add_pool() (NoSuchMemory) */
+int device_remove_pool(struct device *d, unsigned int index, struct device_pool_call *c,
+		       struct failure *f);
+
+struct device_pool {
+	unsigned int index;
+	uint64_t bytes;
+	bool read_only;
+};
+
+/** device_get_pools - those in use
+ *  Return: how many were stored */
+unsigned int device_get_pools(const struct device *d,
+			      struct device_pool ret[static DEVICE_POOLS_MAX]);
+
 /* ---- what can be seen of a device; strings belong to the device and live until it changes */
 
 struct device_counters {
 	uint64_t read_ops, write_ops, flush_ops, discard_ops, write_zeroes_ops;
 	uint64_t read_bytes, write_bytes;
 	uint64_t errors;
-	uint64_t in_flight;
+	uint64_t shared_ops, fallback_ops; /* of the requests: in shared memory; see DataPath */
 };
 
 struct device_status {
@@ -98,6 +139,10 @@ struct device_status {
  */
 void device_get_status(const struct device *d, struct device_status *ret);
 void device_get_counters(const struct device *d, struct device_counters *ret);
+
+/** device_in_flight - requests that the disk waits for; by the kernel's count or the queues',
+ *  whichever is more */
+uint64_t device_in_flight(const struct device *d);
 
 /** device_get_threads - thread ids of the queues
  *  Return: how many were stored, at most @max */

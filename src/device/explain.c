@@ -103,8 +103,6 @@ static const char *default_of(const struct settings_writer *w, const struct ub_o
 		return c->copy == DATA_COPY_AUTO ? data_copy_names[d->default_copy] : NULL;
 	case offsetof(struct device_config, batch):
 		return c->batch == DATA_BATCH_AUTO ? data_batch_names[d->default_batch] : NULL;
-	case offsetof(struct device_config, max_io_size):
-		return c->max_io_size ? NULL : format_size(buf, LIMITS_MAX_IO_DEFAULT);
 	default:
 		return NULL;
 	}

@@ -12,8 +12,10 @@
 #include "device/device-config.h"
 #include "util/failure.h"
 
-/* Where neither the administrator nor the backing wants another one. */
+/* The largest request where neither the administrator nor the backing wants another one. With zero
+ * copy its size costs no memory. */
 #define LIMITS_MAX_IO_DEFAULT (UINT32_C(512) << 10)
+#define LIMITS_MAX_IO_ZERO_COPY (UINT32_C(1) << 20)
 
 /** limits_before_open - what @c fixes, 0 (rotational: -1) for all else */
 void limits_before_open(struct ub_limits *l, const struct device_config *c);

@@ -55,6 +55,8 @@ static void *thread_main(void *arg)
 	/* Memory this thread asks for must not be found by writing to the disk it serves. */
 	if (t->io_flusher)
 		(void) prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+	if (t->batch)
+		(void) sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0});
 	t->exit_res = queue_run(t->queue);
 	mailbox_post(t->home, &t->exited_mail);
 	return NULL;

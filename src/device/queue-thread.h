@@ -21,6 +21,7 @@ struct queue_thread {
 	void (*fell_back)(struct queue_thread *t); /* main thread; at most once */
 	void *owner;
 	bool io_flusher;
+	bool batch; /* SCHED_BATCH: waking up does not interrupt what runs */
 	cpu_set_t *cpus; /* NULL: anywhere; borrowed until armed */
 	size_t cpus_size;
 

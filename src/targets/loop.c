@@ -64,7 +64,7 @@ struct backing {
 
 #define HINT_MAX (UINT32_C(256) << 20)
 #define PAGE 4096
-#define LARGEST_BY_DEFAULT (UINT32_C(512) << 10) /* of ublkd; no backing raises it */
+#define LARGEST_BY_DEFAULT (UINT32_C(1) << 20) /* of ublkd; no backing raises it */
 
 static bool is_power_of_two(uint64_t n)
 {

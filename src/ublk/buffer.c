@@ -7,6 +7,10 @@
 
 #include "ublk/abi.h"
 
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+
 static enum data_place place_of(enum data_copy copy)
 {
 	switch (copy) {
@@ -97,7 +101,11 @@ void buffer_prep_bounce(const struct buffer *b, struct io_uring_sqe *sqe, unsign
 
 void buffer_trim(struct buffer *b, unsigned int index, size_t used)
 {
-	if (used > BUFFER_KEEP)
-		(void) madvise(b->base + index * b->stride + BUFFER_KEEP, used - BUFFER_KEEP,
-			       MADV_DONTNEED);
+	uint8_t *from = b->base + index * b->stride + BUFFER_KEEP;
+
+	if (used <= BUFFER_KEEP)
+		return;
+	/* Locked memory is given back by its own word (Linux 5.18), other memory by either. */
+	if (madvise(from, used - BUFFER_KEEP, MADV_DONTNEED_LOCKED) < 0)
+		(void) madvise(from, used - BUFFER_KEEP, MADV_DONTNEED);
 }

@@ -60,6 +60,27 @@ static void ctrl_set_timer(struct ctrl *c)
 	(void) timerfd_settime(c->timer, TFD_TIMER_ABSTIME, &spec, NULL);
 }
 
+/* Return: as send() */
+static ssize_t ctrl_send_one(const struct ctrl *c, const struct ctrl_cmd *cmd,
+			     struct guard_request *q)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
+				.cmsg_level = SOL_SOCKET,
+				.cmsg_type = SCM_RIGHTS}};
+	struct iovec iov = {.iov_base = q, .iov_len = GUARD_REQUEST_SIZE(q->len)};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (cmd->op == UBLK_U_CMD_REG_BUF) {
+		memcpy(CMSG_DATA(&control.header), &cmd->fd, sizeof(cmd->fd));
+		m.msg_control = &control;
+		m.msg_controllen = sizeof(control);
+	}
+	return sendmsg(c->sock, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 static void ctrl_send(struct ctrl *c)
 {
 	struct ctrl_cmd *cmd, *tmp;
@@ -84,7 +105,7 @@ static void ctrl_send(struct ctrl *c)
 		} else {
 			memcpy(q.payload, cmd->affinity, cmd->len);
 		}
-		if (send(c->sock, &q, GUARD_REQUEST_SIZE(q.len), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+		if (ctrl_send_one(c, cmd, &q) < 0) {
 			/* Full: when it is writable again. Anything else: the read side sees it. */
 			full = true;
 			break;
@@ -307,7 +328,8 @@ static void ctrl_reply(struct ctrl *c, const struct guard_reply *r)
 
 static bool cmd_is_repeatable(const struct ctrl_cmd *cmd)
 {
-	return cmd->op != UBLK_U_CMD_ADD_DEV && cmd->op != UBLK_U_CMD_START_DEV;
+	return cmd->op != UBLK_U_CMD_ADD_DEV && cmd->op != UBLK_U_CMD_START_DEV &&
+	       cmd->op != UBLK_U_CMD_REG_BUF;
 }
 
 /* Fails what cannot be issued again, and everything if there is to be no other guard. */
@@ -474,4 +496,22 @@ void ctrl_sync_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, bool exclus
 {
 	ctrl_issue(c, cmd, GUARD_OP_SYNC, dev_id, exclusive ? GUARD_SYNC_EXCLUSIVE : 0, 0,
 		   timeout_usec);
+}
+
+void ctrl_reg_buf(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, int fd, uint64_t len,
+		  bool read_only)
+{
+	assert(fd >= 0);
+
+	cmd->fd = fd;
+	cmd->memory = (struct ublk_shmem_buf_reg){
+		.len = len,
+		.flags = read_only ? UBLK_SHMEM_BUF_READ_ONLY : 0,
+	};
+	ctrl_issue(c, cmd, UBLK_U_CMD_REG_BUF, dev_id, 0, sizeof(cmd->memory), 0);
+}
+
+void ctrl_unreg_buf(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, unsigned int index)
+{
+	ctrl_issue(c, cmd, UBLK_U_CMD_UNREG_BUF, dev_id, index, 0, 0);
 }

@@ -8,7 +8,7 @@
  * may be used again. Results: the kernel's, 0 or positive or -errno, or
  *   -ETIMEDOUT   no answer within the deadline, or nobody to answer (ctrl_open() never succeeded);
  * a START_DEV is cancelled, an ADD_DEV that succeeds after all is deleted again -EOWNERDEAD  the
- * guard died under an ADD_DEV or START_DEV; other commands are issued again
+ * guard died under an ADD_DEV, START_DEV or REG_BUF; other commands are issued again
  */
 #pragma once
 
@@ -33,6 +33,7 @@ struct ctrl_cmd {
 		struct ublksrv_ctrl_dev_info info;
 		struct ublk_params params;
 		uint8_t affinity[CTRL_AFFINITY_BYTES];
+		struct ublk_shmem_buf_reg memory;
 	};
 
 	/* private to ctrl.c */
@@ -43,6 +44,7 @@ struct ctrl_cmd {
 	uint32_t op;
 	uint32_t dev_id;
 	uint16_t len;
+	int fd; /* REG_BUF */
 	bool sent;
 };
 
@@ -111,3 +113,15 @@ void ctrl_del_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t tim
  *  @exclusive: fail with -EBUSY if it is mounted, swap or stacked upon */
 void ctrl_sync_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, bool exclusive,
 		   uint64_t timeout_usec);
+
+/** ctrl_reg_buf - register memory that clients share with us (UBLK_F_SHMEM_ZC). Without a deadline:
+ *  before the answer nobody knows whether requests name it.
+ *  @fd: the file whose first @len bytes are the memory; the caller's, until done()
+ *  @read_only: only writes to the device come from it
+ *  Result: the number by which requests name it, the lowest that is free */
+void ctrl_reg_buf(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, int fd, uint64_t len,
+		  bool read_only);
+
+/** ctrl_unreg_buf - forget memory; waits in the kernel until every request is complete. -ENOENT:
+ *  there is none of that number */
+void ctrl_unreg_buf(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, unsigned int index);

@@ -104,7 +104,7 @@ static const struct row rows[] = {
 	{
 		.copy = DATA_COPY_USER,
 		.integrity = true,
-		.serves = SERVES_ALL,
+		.serves = SERVES_FILES | SERVES_NONE,
 		.features = UBLK_F_USER_COPY,
 	},
 	{

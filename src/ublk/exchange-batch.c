@@ -135,10 +135,13 @@ static void batch_fetched(struct ur_op *op, int res)
 	}
 	if (flags & IORING_CQE_F_MORE)
 		return;
-	if (res >= 0 || res == -ENOBUFS)
+	if (res >= 0 || res == -ENOBUFS) {
+		/* What found no room had its data copied perhaps. */
+		q->unannounced = true;
 		batch_fetch(b);
-	else
+	} else {
 		queue_ended(q, q->n_live, res);
+	}
 }
 
 /* ---- results go */
@@ -200,26 +203,21 @@ static void batch_commit(struct slot *s, int32_t result)
 	fill_elem(b, s, result, c->elems + c->n++ * b->elem_bytes);
 }
 
-static unsigned int batch_flush(struct queue *q)
+static void batch_flush(struct queue *q)
 {
 	struct batch *b = q->batch;
 	struct commit *c = b->current;
 	struct commit *next = c == &b->commits[0] ? &b->commits[1] : &b->commits[0];
 
-	if (c->n == 0)
-		return 0;
 	if (c->n == 1) {
 		memcpy(b->single->elem, c->elems, b->elem_bytes);
 		c->n = 0;
 		send_single(b, b->single);
-		return 0;
+	} else if (c->n > 1 && !next->in_flight) {
+		/* Else the other list is still the driver's: its completion brings another turn. */
+		commit_send(c);
+		b->current = next;
 	}
-	/* The other list is still the driver's: its completion comes, and another turn. */
-	if (next->in_flight)
-		return 0;
-	commit_send(c);
-	b->current = next;
-	return 1;
 }
 
 /* ---- the beginning and the end */

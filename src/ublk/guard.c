@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -39,6 +40,8 @@ struct command {
 	struct guard_request req;
 	int fd; /* SYNC: the open block device, or -1 */
 	int res; /* SYNC: what is reported once it is closed */
+	void *map; /* REG_BUF: the file that came along, or NULL */
+	size_t map_len;
 };
 
 static void command_reply(struct command *c, int res)
@@ -53,6 +56,8 @@ static void command_reply(struct command *c, int res)
 	};
 
 	memcpy(r.payload, c->req.payload, c->req.len);
+	if (c->map)
+		(void) munmap(c->map, c->map_len);
 	/* Blocking on purpose: the parent always reads, and an answer must not get lost. */
 	if (send(c->guard->sock, &r, GUARD_REPLY_SIZE(r.len), MSG_NOSIGNAL) < 0)
 		c->guard->ended = true;
@@ -87,6 +92,37 @@ static void command_issue(struct command *c)
 	sqe->fd = c->guard->control;
 	sqe->cmd_op = q->op;
 	memcpy((char *) sqe + UBLK_ABI_SQE_CMD_OFFSET, &cmd, sizeof(cmd));
+}
+
+/* ---- REG_BUF: of pages, and they are pinned; so the mapping is needed for the command only */
+
+static int register_map(struct command *c, int fd)
+{
+	struct ublk_shmem_buf_reg reg;
+	void *map;
+	int prot;
+
+	if (c->req.len != sizeof(reg))
+		return -EINVAL;
+	memcpy(&reg, c->req.payload, sizeof(reg));
+	prot = PROT_READ | (reg.flags & UBLK_SHMEM_BUF_READ_ONLY ? 0 : PROT_WRITE);
+	map = mmap(NULL, reg.len, prot, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		return -errno;
+	c->map = map;
+	c->map_len = reg.len;
+	reg.addr = (uintptr_t) map;
+	memcpy(c->req.payload, &reg, sizeof(reg));
+	return 0;
+}
+
+static void register_issue(struct command *c, int fd)
+{
+	int r = register_map(c, fd);
+
+	if (r < 0)
+		return command_reply(c, r);
+	command_issue(c);
 }
 
 /* ---- SYNC: open, fsync, close, each on a worker, since each of them can block */
@@ -176,7 +212,8 @@ static void guard_cancel(struct guard *g, uint64_t id)
 	}
 }
 
-static void guard_request(struct guard *g, const struct guard_request *q)
+/* @fd: came along, -1: none; the caller's */
+static void guard_request(struct guard *g, const struct guard_request *q, int fd)
 {
 	struct command *c;
 
@@ -196,6 +233,8 @@ static void guard_request(struct guard *g, const struct guard_request *q)
 	list_append(&g->commands, &c->link);
 	if (q->op == GUARD_OP_SYNC)
 		sync_issue(c);
+	else if (q->op == UBLK_U_CMD_REG_BUF)
+		register_issue(c, fd);
 	else
 		command_issue(c);
 }
@@ -212,6 +251,27 @@ static void guard_watch(struct guard *g)
 	sqe->user_data = (uintptr_t) &g->readable;
 }
 
+/* As recv(); @ret_fd: what came along, or -1 */
+static ssize_t guard_receive(const struct guard *g, struct guard_request *q, int *ret_fd)
+{
+	union {
+		struct cmsghdr header; /* for its alignment */
+		char room[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = {.iov_base = q, .iov_len = sizeof(*q)};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = &control,
+			   .msg_controllen = sizeof(control)};
+	ssize_t n = recvmsg(g->sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	const struct cmsghdr *h = n < 0 ? NULL : CMSG_FIRSTHDR(&m);
+
+	*ret_fd = -1;
+	if (h && h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS)
+		memcpy(ret_fd, CMSG_DATA(h), sizeof(*ret_fd));
+	return n;
+}
+
 static void guard_readable(struct ur_op *op, int res)
 {
 	struct guard *g = container_of(op, struct guard, readable);
@@ -219,7 +279,9 @@ static void guard_readable(struct ur_op *op, int res)
 	ssize_t n;
 
 	for (;;) {
-		n = recv(g->sock, &q, sizeof(q), MSG_DONTWAIT);
+		_cleanup_close_ int fd = -1;
+
+		n = guard_receive(g, &q, &fd);
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			break;
 		if (n <= 0) {
@@ -229,7 +291,7 @@ static void guard_readable(struct ur_op *op, int res)
 		/* The parent is our own code: a malformed message is a bug, not input. */
 		assert((size_t) n >= GUARD_REQUEST_SIZE(0) && q.len <= GUARD_PAYLOAD_MAX &&
 		       (size_t) n == GUARD_REQUEST_SIZE(q.len));
-		guard_request(g, &q);
+		guard_request(g, &q, fd);
 	}
 	guard_watch(g);
 }

@@ -28,7 +28,8 @@
 
 #define GUARD_SYNC_EXCLUSIVE 1U /* in `data` of SYNC: fail with EBUSY if somebody claimed it */
 
-/* SOCK_SEQPACKET, one message each; the payload is cut at `len`. */
+/* SOCK_SEQPACKET, one message each; the payload is cut at `len`. With a REG_BUF, and with nothing
+ * else, comes a file descriptor (SCM_RIGHTS): the pages to register are those of its file. */
 struct guard_request {
 	uint64_t id; /* not 0; chosen by the sender */
 	uint32_t op;

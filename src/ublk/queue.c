@@ -59,9 +59,20 @@ void queue_ended(struct queue *q, unsigned int n_tags, int res)
 		q->error = res < 0 ? res : -EPROTO;
 }
 
+/* Buffers that have seen a large request are looked after: see queue_trim(). */
+static void slot_uses_memory(struct slot *s)
+{
+	if (s->io.len <= BUFFER_KEEP)
+		return;
+	s->queue->burst = true;
+	if (s->io.len > s->used)
+		s->used = (uint32_t) s->io.len;
+}
+
 /* ---- the pages of a request as a registered buffer */
 
-static void pages_command(struct slot *s, uint32_t cmd_op, unsigned int sqe_flags)
+/* Return: false, and the queue has failed, if there was no SQE. */
+static bool pages_command(struct slot *s, uint32_t cmd_op, unsigned int sqe_flags)
 {
 	struct queue *q = s->queue;
 	struct ublksrv_io_cmd cmd = {
@@ -72,9 +83,10 @@ static void pages_command(struct slot *s, uint32_t cmd_op, unsigned int sqe_flag
 	struct io_uring_sqe *sqe = queue_command(q, &s->step, cmd_op);
 
 	if (!sqe)
-		return;
+		return false;
 	sqe->flags |= (uint8_t) sqe_flags;
 	memcpy((char *) sqe + UBLK_ABI_SQE_CMD_OFFSET, &cmd, sizeof(cmd));
+	return true;
 }
 
 /* The slower way of a zero-copy path; said once. */
@@ -102,7 +114,7 @@ static void slot_unregister(struct slot *s)
 {
 	s->registered = false;
 	s->step.done = slot_unregistered;
-	pages_command(s, UBLK_U_IO_UNREGISTER_IO_BUF, IOSQE_CQE_SKIP_SUCCESS);
+	(void) pages_command(s, UBLK_U_IO_UNREGISTER_IO_BUF, IOSQE_CQE_SKIP_SUCCESS);
 }
 
 static void slot_serve(struct slot *s, int error);
@@ -118,19 +130,23 @@ static void slot_registered(struct ur_op *op, int res)
 			slot_unregister(s);
 		return slot_unref(s, 0);
 	}
-	if (res < 0)
+	if (res < 0) {
 		slot_fall_back(s);
-	else
+		slot_uses_memory(s);
+	} else {
 		s->registered = true;
+	}
 	slot_serve(s, 0);
 }
 
 static void slot_register(struct slot *s)
 {
 	s->step.done = slot_registered;
+	if (!pages_command(s, UBLK_U_IO_REGISTER_IO_BUF, 0))
+		return slot_unref(s, -EIO);
 	s->queue->n_in_flight++;
-	pages_command(s, UBLK_U_IO_REGISTER_IO_BUF, 0);
 }
+
 /* ---- one request */
 
 /* The kernel fails what is none of these with EIO; the three that callers take for "try again"
@@ -229,26 +245,23 @@ static int slot_decode(struct slot *s, const struct ublksrv_io_desc *d)
 	return 0;
 }
 
-/* Buffers that have seen a large request are looked after: see queue_trim(). */
-static void slot_uses_memory(struct slot *s)
-{
-	if (s->io.len <= BUFFER_KEEP)
-		return;
-	s->queue->burst = true;
-	if (s->io.len > s->used)
-		s->used = (uint32_t) s->io.len;
-}
-
 static int slot_find_shared(struct slot *s, uint64_t addr)
 {
 	uint64_t index = addr >> UBLK_SHMEM_ZC_IDX_OFF & UBLK_SHMEM_ZC_IDX_MASK;
 	uint64_t off = addr & UBLK_SHMEM_ZC_OFF_MASK;
-	const struct shared_pool *p = &s->queue->config.pools[index];
+	const struct shared_pool *pools = s->queue->config.pools;
+	uint8_t *base;
+	uint64_t len;
 
-	if (index >= QUEUE_POOLS_MAX || !p->base || off > p->len || s->io.len > p->len - off)
+	if (!pools || index >= QUEUE_POOLS_MAX)
+		return -EIO;
+	base = atomic_load_explicit(&pools[index].base, memory_order_acquire);
+	len = atomic_load_explicit(&pools[index].len, memory_order_relaxed);
+	if (!base || off > len || s->io.len > len - off)
 		return -EIO;
 	s->data.place = PLACE_SHARED;
-	s->data.shared = p->base + off;
+	s->data.shared = base + off;
+	count(&s->queue->counters.shared, 1);
 	return 0;
 }
 
@@ -443,19 +456,23 @@ static void queue_trim_time(struct ur_op *op, int res)
 
 	(void) res;
 	q->trim_armed = false;
-	q->trim_due = true;
+	q->trim_due = !q->burst;
 }
 
 /* What a burst of large requests made of the buffers goes back to the system. A buffer that the
  * driver holds may have got a write that we do not know of yet: not here. The driver copies on this
  * thread, inside io_uring_enter() (DEFER_TASKRUN), and says so in the same call; between two turns,
- * with every completion seen, whatever is not busy is empty. */
-static void queue_trim(struct queue *q)
+ * with every commit sent and every completion seen, whatever is not busy is empty.
+ * Return: false if that is not so now */
+static bool queue_trim(struct queue *q)
 {
-	q->trim_due = false;
-	if (!(q->ring.uring.flags & RING_DEFERS) || io_uring_cq_has_overflow(&q->ring.uring) ||
-	    io_uring_cq_ready(&q->ring.uring))
-		return;
+	struct io_uring *u = &q->ring.uring;
+
+	/* A read's bytes are in its buffer until its commit is done. */
+	(void) io_uring_submit(u);
+	if (!(u->flags & RING_DEFERS) || io_uring_cq_has_overflow(u) || io_uring_cq_ready(u) ||
+	    io_uring_sq_ready(u) || q->unannounced)
+		return false;
 	for (unsigned int i = 0; i < q->config.n_tags; i++) {
 		struct slot *s = &q->slots[i];
 
@@ -468,16 +485,19 @@ static void queue_trim(struct queue *q)
 		buffer_trim(&q->buffer, i, s->used);
 		s->used = 0;
 	}
+	return true;
 }
 
-/* Between two turns. Return: completions that are sure to come at once */
-static unsigned int queue_between(struct queue *q)
+/* Between two turns. */
+static void queue_between(struct queue *q)
 {
-	if (q->trim_due && !q->burst)
-		queue_trim(q);
+	if (q->exchange->flush)
+		q->exchange->flush(q);
+	if (q->trim_due)
+		q->trim_due = !q->burst && !queue_trim(q);
+	q->unannounced = false;
 	if (q->burst && !q->trim_armed)
 		queue_arm_trim(q);
-	return q->exchange->flush ? q->exchange->flush(q) : 0;
 }
 
 /* ---- the queue */
@@ -538,11 +558,13 @@ int queue_run(struct queue *q)
 	int r = queue_arm(q);
 
 	q->config.armed(q->config.arg, r);
-	while (r >= 0 && !queue_is_over(q))
-		r = ring_turn(&q->ring, 1 + queue_between(q));
+	while (r >= 0 && !queue_is_over(q)) {
+		queue_between(q);
+		r = ring_turn(&q->ring, 1);
+	}
 	/* The last turn's commits are only prepared. */
 	if (r >= 0) {
-		(void) queue_between(q);
+		queue_between(q);
 		(void) io_uring_submit(&q->ring.uring);
 	}
 	ring_leave(&q->ring);

@@ -36,10 +36,11 @@
 
 enum { QUEUE_CHAR_SLOT = 0 }; /* of the ring's registered files; the target's follow */
 
-/* Memory that clients share with us; a request in it names it by index. */
+/* Memory that clients share with us; a request in it names it by index. The main thread publishes
+ * it, base last, before the driver can name it, and takes it back when it cannot any more. */
 struct shared_pool {
-	uint8_t *base; /* NULL: no such pool */
-	uint64_t len;
+	uint8_t *_Atomic base; /* NULL: no such pool */
+	_Atomic uint64_t len;
 };
 #define QUEUE_POOLS_MAX 8
 
@@ -51,7 +52,8 @@ struct queue_config {
 	unsigned int n_tags; /* set by queue_new() */
 	uint32_t max_io_bytes; /* multiple of 4096 */
 	struct data_path path;
-	struct shared_pool pools[QUEUE_POOLS_MAX]; /* mapped as long as the queue lives */
+	/* QUEUE_POOLS_MAX of them; borrowed, and changed while the queue runs. NULL: none */
+	const struct shared_pool *pools;
 	int char_fd; /* /dev/ublkcN; borrowed */
 	const int *files; /* the target's; the array is copied, the files are borrowed */
 	unsigned int n_files;
@@ -73,6 +75,7 @@ struct queue_counters {
 	_Atomic uint64_t arrived, done; /* requests, a linked one is done; the difference is in
 					   flight */
 	_Atomic uint64_t fallbacks; /* requests that path.fallback served */
+	_Atomic uint64_t shared; /* requests whose data is in a shared pool */
 };
 
 struct slot;
@@ -142,6 +145,7 @@ struct queue {
 	/* buffers that grew: see queue_trim() */
 	struct ur_op trim_op;
 	bool trim_armed, trim_due, burst;
+	bool unannounced; /* the driver may hold back requests until the next turn */
 	struct mail quit_mail, abort_mail;
 	struct queue_counters counters;
 };

@@ -27,6 +27,8 @@ static const char *const failure_names[FAILURE_KIND_MAX] = {
 	[FAILURE_CANCELLED] = "Cancelled",
 	[FAILURE_SHUTTING_DOWN] = "ShuttingDown",
 	[FAILURE_NO_MEMORY] = "NoMemory",
+	[FAILURE_INVALID_MEMORY] = "InvalidMemory",
+	[FAILURE_NO_SUCH_MEMORY] = "NoSuchMemory",
 };
 
 int failure_set(struct failure *f, enum failure_kind kind, int error, const char *fmt, ...)

@@ -5,6 +5,7 @@
 The kernel of the host is not needed; where it has no ublk driver, a start must say so."""
 
 import json
+import os
 import pathlib
 import socket
 import subprocess
@@ -135,7 +136,8 @@ def data_path_settings_are_taken():
     text = get(client, path, DEVICE, 'Settings')
     assert (text['Copy'], text['Batch'], text['WriteCache']) == ('none', 'yes', 'yes'), text
     assert (text['DMAAlignment'], text['IntegrityMetadataSize']) == ('512', '8'), text
-    assert text['MaxIOSize'] == text['SharedMemory'] == '' and text['FUA'] == 'auto', text
+    assert text['MaxIOSize'] == '' and text['SharedMemory'] == 'no', text
+    assert text['FUA'] == 'auto', text
     delete(client, 'way')
 
 
@@ -150,6 +152,8 @@ def properties_are_readable():
     assert everything['ReadBytes'] == 0 and everything['InFlight'] == 0, everything
     assert everything['DataPath'] == '' and everything['MaxIOBytes'] == 0, everything
     assert everything['FragmentPath'] == '' and everything['DropInPaths'] == [], everything
+    assert everything['SharedMemory'] == [] and everything['SharedOps'] == 0, everything
+    assert everything['FallbackOps'] == 0, everything
     assert 'QueueThreads' not in everything  # only when asked for
     assert get(client, path, DEVICE, 'QueueThreads') == []
     whole = client.call(NAME, MANAGER_PATH, PROPERTIES, 'GetAll', 's', MANAGER)[0]
@@ -380,6 +384,32 @@ def bad_options_are_refused():
     delete(client, 'opts')
 
 
+def memory_is_shared_with_running_devices_only():
+    client = BUS.client()
+    path = add(client, 'memory', null_settings(SharedMemory=Variant('b', True)))
+    assert get(client, path, DEVICE, 'Settings')['SharedMemory'] == 'yes'
+    memory = os.memfd_create('memory')
+    os.truncate(memory, 1 << 20)
+
+    def call(member, signature, *args):
+        return client.call(NAME, path, DEVICE, member, signature, *args)
+
+    for read_only in (False, True):
+        expect(ours('DeviceNotRunning'), call, 'AddSharedMemory', 'hb', memory, read_only,
+               says=['memory', 'defined'])
+    expect(ours('DeviceNotRunning'), call, 'RemoveSharedMemory', 'u', 0, says=['memory'])
+    expect(INVALID_ARGS, call, 'AddSharedMemory', 'ub', 0, False)
+    expect(INVALID_ARGS, call, 'AddSharedMemory', 'h', memory)
+    expect(INVALID_ARGS, call, 'RemoveSharedMemory', 'i', 0)
+    os.close(memory)
+    expect(ours('InvalidConfiguration'), add, client, 'bad',
+           null_settings(SharedMemory='relative'), says=['SharedMemory', 'an absolute path'])
+    # What was sent has not piled up in the daemon.
+    held = [os.readlink(f) for f in pathlib.Path(f'/proc/{DAEMON.process.pid}/fd').iterdir()]
+    assert not [f for f in held if 'memfd' in f], held
+    delete(client, 'memory')
+
+
 def start_without_the_driver_names_the_fix():
     client = BUS.client()
     path = add(client, 'start')
@@ -493,6 +523,7 @@ with bed.Folder() as top:
             broken_main_file_rejects_the_reload, log_control_changes_the_level,
             bad_names_are_refused, a_name_is_used_once, unknown_devices_are_refused,
             bad_settings_are_refused, wrong_types_are_refused, bad_options_are_refused,
+            memory_is_shared_with_running_devices_only,
             start_without_the_driver_names_the_fix, a_failed_add_leaves_nothing_behind,
             the_name_comes_back_with_the_bus, another_owner_of_the_name_is_waited_for,
             a_bus_that_comes_later_is_found, a_second_daemon_is_refused, sigterm_ends_it_cleanly,

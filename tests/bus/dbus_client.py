@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A D-Bus client in a page or two: what busctl does not show is the name of an error, and in which
-order a reply and a signal arrived. Little-endian, no file descriptors, one thread."""
+order a reply and a signal arrived. Little-endian, file descriptors only to be sent, one thread."""
 
 import os
 import select
@@ -9,7 +9,7 @@ import struct
 import time
 
 CALL, RETURN, ERROR, SIGNAL = 1, 2, 3, 4
-NUMBERS = {'y': 'B', 'n': 'h', 'q': 'H', 'i': 'i', 'u': 'I', 'x': 'q', 't': 'Q', 'd': 'd'}
+NUMBERS = {'y': 'B', 'n': 'h', 'q': 'H', 'i': 'i', 'u': 'I', 'h': 'I', 'x': 'q', 't': 'Q', 'd': 'd'}
 ALIGN = {'y': 1, 'g': 1, 'v': 1, 'n': 2, 'q': 2, 'x': 8, 't': 8, 'd': 8, '(': 8, '{': 8}
 
 
@@ -155,6 +155,10 @@ class Client:
         answer = self.socket.recv(512)
         if not answer.startswith(b'OK'):
             raise RuntimeError(f'not authenticated: {answer}')
+        self.socket.sendall(b'NEGOTIATE_UNIX_FD\r\n')
+        answer = self.socket.recv(512)
+        if not answer.startswith(b'AGREE_UNIX_FD'):
+            raise RuntimeError(f'no file descriptors: {answer}')
         self.socket.sendall(b'BEGIN\r\n')
         self.name = self.bus('Hello')[0]
         for rule in rules:
@@ -170,13 +174,22 @@ class Client:
         if signature:
             fields.append((8, Variant('g', signature)))
         body = Writer()
+        fds = []
         for one, value in zip(types(signature), args, strict=True):
+            if one == 'h':
+                fds.append(value)
+                value = len(fds) - 1
             body.put(one, value)
+        if fds:
+            fields.append((9, Variant('u', len(fds))))
         header = Writer()
         header.data += struct.pack('<BBBBII', ord('l'), CALL, 0, 1, len(body.data), self.serial)
         header.put('a(yv)', fields)
         header.align(8)
-        self.socket.sendall(header.data + body.data)
+        if fds:
+            socket.send_fds(self.socket, [header.data + body.data], fds)
+        else:
+            self.socket.sendall(header.data + body.data)
         return self.serial
 
     def receive(self, timeout):

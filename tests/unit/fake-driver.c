@@ -121,6 +121,42 @@ static int get_params(const struct fake_dev *d, struct ublk_params *p)
 	return 0;
 }
 
+/* ---- memory */
+
+/* Pins: whatever is mapped there afterwards is of no interest. */
+static int reg_buf(struct fake_dev *d, const struct ublk_shmem_buf_reg *reg)
+{
+	const volatile uint8_t *p = (const uint8_t *) (uintptr_t) reg->addr;
+
+	if (!(d->info.flags & UBLK_F_SHMEM_ZC))
+		return -EOPNOTSUPP;
+	if (reg->len == 0 || reg->addr % 4096 || reg->len % 4096 || reg->reserved)
+		return -EINVAL;
+	for (uint64_t i = 0; i < reg->len; i += 4096)
+		(void) p[i];
+	for (int i = 0; i < DRIVER_MEMORIES; i++) {
+		if (d->memory[i].registered)
+			continue;
+		d->memory[i].registered = true;
+		d->memory[i].len = reg->len;
+		d->memory[i].flags = reg->flags;
+		d->memory[i].first = p[0];
+		return i;
+	}
+	return -ENOSPC;
+}
+
+/* Freezes the queue, which waits for requests. */
+static int unreg_buf(struct fake_dev *d, uint64_t index)
+{
+	if (index >= DRIVER_MEMORIES || !d->memory[index].registered)
+		return -ENOENT;
+	if (d->ublk->n_busy)
+		return PENDING;
+	d->memory[index].registered = false;
+	return 0;
+}
+
 /* ---- commands */
 
 static int command(struct ublksrv_ctrl_cmd *c, uint32_t op)
@@ -167,6 +203,10 @@ static int command(struct ublksrv_ctrl_cmd *c, uint32_t op)
 		return stop_dev(d, true);
 	case UBLK_U_CMD_DEL_DEV:
 		return del_dev(d);
+	case UBLK_U_CMD_REG_BUF:
+		return reg_buf(d, (const struct ublk_shmem_buf_reg *) (void *) payload);
+	case UBLK_U_CMD_UNREG_BUF:
+		return unreg_buf(d, c->data[0]);
 	default:
 		return -EOPNOTSUPP;
 	}

@@ -17,7 +17,7 @@
 #include "ublk/abi.h"
 #include "ublk/guard.h"
 
-enum { DRIVER_DEVS = 8 };
+enum { DRIVER_DEVS = 8, DRIVER_MEMORIES = 16 };
 
 struct fake_dev {
 	bool exists, live, was_live, params_set;
@@ -29,6 +29,12 @@ struct fake_dev {
 	int char_fd; /* last one handed out */
 	unsigned int char_busy; /* so many opens fail */
 	int char_error;
+	struct { /* SHMEM_ZC */
+		bool registered;
+		uint64_t len;
+		uint32_t flags;
+		uint8_t first; /* byte in it, as it was then */
+	} memory[DRIVER_MEMORIES];
 };
 
 /* What one command does instead of what it is asked. */

@@ -434,6 +434,7 @@ static const struct io_uring_buf *select_buffer(struct fake_ring *r)
 
 static void dispatch_batch(struct fake_ublk *u, unsigned int q)
 {
+	unsigned int most = fake.tags_limit ? fake.tags_limit : BATCH_TAGS_MAX;
 	struct fake_fetch *f = &u->fetches[q];
 	struct fake_tag *t;
 
@@ -452,7 +453,7 @@ static void dispatch_batch(struct fake_ublk *u, unsigned int q)
 			if (deliver(u, t))
 				memcpy((uint8_t *) (uintptr_t) b->addr + n++ * sizeof(tag), &tag,
 				       sizeof(tag));
-		} while ((n + 1) * sizeof(uint16_t) <= b->len && n < BATCH_TAGS_MAX &&
+		} while ((n + 1) * sizeof(uint16_t) <= b->len && n < most &&
 			 (t = next_sent(u, NULL, q, true)));
 		if (!n)
 			continue;

@@ -310,7 +310,8 @@ static void check_memory(struct fake_op *op)
 	const struct fake_op *other;
 	bool fills = op->sqe.opcode == IORING_OP_READ;
 
-	if (!fills && op->sqe.opcode != IORING_OP_WRITE)
+	/* A request that is written twice is copied twice, to where it is already. */
+	if ((!fills && op->sqe.opcode != IORING_OP_WRITE) || is_ublk_file(op))
 		return;
 	op->in_use = false; /* itself does not count */
 	other = fake_op_in(op->ring, op->sqe.addr, op->sqe.len);

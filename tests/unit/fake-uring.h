@@ -159,7 +159,8 @@ struct fake {
 	uint64_t n_registered; /* pages, automatically or not */
 	uint64_t n_commands[16]; /* to the char device, by number from 0x20 on */
 	uint64_t n_enters; /* by io_uring_enter() itself */
-	unsigned int max_tags; /* of a completion of FETCH_IO_CMDS */
+	unsigned int max_tags; /* of a completion of FETCH_IO_CMDS, seen */
+	unsigned int tags_limit; /* of one; 0: the driver's */
 	uint64_t n_opcode[IORING_OP_LAST];
 	struct io_uring_sqe last; /* the last of them */
 	unsigned int n_rings; /* open ones */

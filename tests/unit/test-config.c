@@ -280,7 +280,7 @@ static void device_has_defaults(void)
 	CHECK_EQ(device->threads_per_queue, 1);
 	CHECK_EQ(device->copy, DATA_COPY_AUTO);
 	CHECK_EQ(device->batch, DATA_BATCH_AUTO);
-	CHECK_STR(device->shared_memory, NULL);
+	CHECK_STR(device->shared_memory, "no");
 	CHECK(device->partition_scan);
 	CHECK_EQ(device->write_cache, CHOICE_AUTO);
 	CHECK_EQ(device->metadata_size, 0);

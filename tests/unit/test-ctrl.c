@@ -5,7 +5,9 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -248,6 +250,65 @@ static void the_rest(void)
 	check_done(3, 0);
 	check_done(4, 0);
 	check_done(5, -ENOENT);
+}
+
+/* The next request, with what came along: -1 is nothing. */
+static struct guard_request *request_with(int *ret_fd)
+{
+	static struct guard_request q;
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = {.iov_base = &q, .iov_len = sizeof(q)};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = &control,
+			   .msg_controllen = sizeof(control)};
+
+	CHECK(recvmsg(guard, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) >=
+	      (ssize_t) GUARD_REQUEST_SIZE(0));
+	*ret_fd = -1;
+	if (CMSG_FIRSTHDR(&m))
+		memcpy(ret_fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof(*ret_fd));
+	return &q;
+}
+
+static void memory(void)
+{
+	struct ublk_shmem_buf_reg reg;
+	struct guard_request *q;
+	struct stat a, b;
+	int fd, came;
+
+	begin();
+	fd = memfd_create("memory", MFD_CLOEXEC);
+	CHECK(fd >= 0);
+	ISSUE(ctrl_reg_buf(ctrl, cmd(0), 3, fd, 8192, true));
+	q = request_with(&came);
+	CHECK_EQ(q->op, UBLK_U_CMD_REG_BUF);
+	CHECK_EQ(q->dev_id, 3);
+	CHECK_EQ(q->len, sizeof(reg));
+	memcpy(&reg, q->payload, sizeof(reg));
+	CHECK_EQ(reg.addr, 0);
+	CHECK_EQ(reg.len, 8192);
+	CHECK_EQ(reg.flags, UBLK_SHMEM_BUF_READ_ONLY);
+	CHECK_EQ(fstat(fd, &a), 0);
+	CHECK_EQ(fstat(came, &b), 0);
+	CHECK(came != fd && a.st_ino == b.st_ino);
+	(void) close(came);
+	reply(q, 6, NULL, 0);
+
+	ISSUE(ctrl_unreg_buf(ctrl, cmd(1), 3, 6));
+	q = request_with(&came);
+	CHECK_EQ(q->op, UBLK_U_CMD_UNREG_BUF);
+	CHECK_EQ(q->data, 6);
+	CHECK_EQ(came, -1);
+	reply(q, -ENOENT, NULL, 0);
+	dispatch_until(2);
+	check_done(0, 6);
+	check_done(1, -ENOENT);
+	(void) close(fd);
 }
 
 static void answers_in_another_order(void)
@@ -598,12 +659,16 @@ static void commands_survive_the_guard(void)
 	ISSUE(ctrl_start_dev(ctrl, cmd(2), 0, 1, 0));
 	ISSUE(ctrl_get_params(ctrl, cmd(3), 0, 0));
 	ISSUE(ctrl_sync_dev(ctrl, cmd(4), 0, false, 0));
-	dispatch_until(5);
+	ISSUE(ctrl_reg_buf(ctrl, cmd(5), 0, STDERR_FILENO, 4096, false));
+	ISSUE(ctrl_unreg_buf(ctrl, cmd(6), 0, 0));
+	dispatch_until(7);
 	check_done(0, 5);
 	check_done(1, -EOWNERDEAD);
 	check_done(2, -EOWNERDEAD);
 	check_done(3, 9);
 	check_done(4, GUARD_OP_SYNC);
+	check_done(5, -EOWNERDEAD);
+	check_done(6, UBLK_U_CMD_UNREG_BUF & 0xff);
 	CHECK_EQ(n_deaths, 1);
 	CHECK(has_lived(2));
 }
@@ -690,6 +755,47 @@ static void real_guard_executes(void)
 	end_driver();
 }
 
+static void real_guard_maps_memory(void)
+{
+	int fd, lost;
+
+	begin_driver();
+	driver.features |= UBLK_F_SHMEM_ZC;
+	cmd(0)->info = (struct ublksrv_ctrl_dev_info){.nr_hw_queues = 1,
+						      .queue_depth = 4,
+						      .max_io_buf_bytes = 4096,
+						      .dev_id = UINT32_MAX,
+						      .flags = UBLK_F_SHMEM_ZC};
+	ISSUE(ctrl_add_dev(ctrl, cmd(0), 0));
+	dispatch_until(1);
+	fd = memfd_create("memory", MFD_CLOEXEC);
+	CHECK(fd >= 0);
+	CHECK_EQ(ftruncate(fd, 8192), 0);
+	CHECK_EQ(pwrite(fd, "m", 1, 0), 1);
+	ISSUE(ctrl_reg_buf(ctrl, cmd(1), 0, fd, 8192, false));
+	ISSUE(ctrl_reg_buf(ctrl, cmd(2), 0, fd, 4096, true));
+	dispatch_until(3);
+	check_done(1, 0);
+	check_done(2, 1);
+	CHECK_EQ(driver.devs[0].memory[0].first, 'm');
+	CHECK_EQ(driver.devs[0].memory[1].flags, UBLK_SHMEM_BUF_READ_ONLY);
+	ISSUE(ctrl_unreg_buf(ctrl, cmd(3), 0, 0));
+	ISSUE(ctrl_unreg_buf(ctrl, cmd(4), 0, 5));
+	/* What cannot be mapped. */
+	lost = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	ISSUE(ctrl_reg_buf(ctrl, cmd(5), 0, lost, 4096, false));
+	dispatch_until(6);
+	check_done(3, 0);
+	check_done(4, -ENOENT);
+	CHECK(commands[5].res < 0);
+	ISSUE(ctrl_del_dev(ctrl, cmd(6), 0, 0));
+	dispatch_until(7);
+	check_done(6, 0);
+	(void) close(lost);
+	(void) close(fd);
+	end_driver();
+}
+
 static void real_guard_cancels(void)
 {
 	begin_driver();
@@ -772,6 +878,7 @@ int main(int argc, char **argv)
 		CASE(add),
 		CASE(parameters),
 		CASE(the_rest),
+		CASE(memory),
 		CASE(answers_in_another_order),
 		CASE(info_by_the_older_form),
 		CASE(deadline),
@@ -791,6 +898,7 @@ int main(int argc, char **argv)
 		CASE(guard_is_killed),
 		CASE(guards_that_never_get_ready),
 		CASE(real_guard_executes),
+		CASE(real_guard_maps_memory),
 		CASE(real_guard_cancels),
 		CASE(real_guard_many_commands),
 		CASE(real_guard_without_sqes),

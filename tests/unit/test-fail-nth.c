@@ -56,9 +56,14 @@ static int fail_ring_call(const char *call)
 	static const struct {
 		const char *call;
 		int error;
-	} known[] = {{"init", -ENOMEM}, {"register-files", -ENOMEM}};
+	} known[] = {
+		{"init", -ENOMEM},
+		{"register-files", -ENOMEM},
+		{"register-buffers", -ENOMEM},
+		{"register-buf-ring", -ENOMEM},
+	};
 
-	for (unsigned int i = 0; i < 2; i++)
+	for (unsigned int i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (strcmp(call, known[i].call) == 0) {
 			bool f;
 
@@ -89,6 +94,7 @@ WRAP(void *, malloc, (size_t n), (n), NULL, ENOMEM);
 WRAP(void *, calloc, (size_t n, size_t m), (n, m), NULL, ENOMEM);
 WRAP(void *, realloc, (void *p, size_t n), (p, n), NULL, ENOMEM);
 WRAP(void *, reallocarray, (void *p, size_t n, size_t m), (p, n, m), NULL, ENOMEM);
+WRAP(int, posix_memalign, (void **p, size_t align, size_t n), (p, align, n), ENOMEM, 0);
 WRAP(char *, strdup, (const char *s), (s), NULL, ENOMEM);
 WRAP(char *, strndup, (const char *s, size_t n), (s, n), NULL, ENOMEM);
 WRAP(void *, mmap, (void *a, size_t n, int p, int f, int fd, off_t o), (a, n, p, f, fd, o),
@@ -235,6 +241,7 @@ static void serve(struct device *d)
 		MUST(fake_wait(&r));
 		fake_inside--;
 		MUST(r.commits == 1 && r.deliveries == 1);
+		if (r.result != (i < 2 ? 8192 : 0)) fprintf(stderr, "DBG %u %d flags %lx\n", i, r.result, (long) bed_kernel(d)->ublk->flags);
 		MUST(r.result == (i < 2 ? 8192 : 0));
 	}
 }
@@ -313,8 +320,12 @@ static void live(void)
 		stop(d);
 }
 
+/* What the driver of the round has besides. */
+static uint64_t more_features;
+
 static void start_counting(void)
 {
+	driver.features |= more_features;
 	atomic_store(&counting, true);
 }
 
@@ -359,6 +370,14 @@ static void each_call_fails_once(void)
 	CHECK(n > 100);
 }
 
+/* The same where requests come in batches and data stays where it is. */
+static void each_call_fails_once_on_new_kernels(void)
+{
+	more_features = UBLK_F_USER_COPY | UBLK_F_SUPPORT_ZERO_COPY | UBLK_F_AUTO_BUF_REG |
+			UBLK_F_BATCH_IO;
+	each_call_fails_once();
+}
+
 static void everything_fails_from_a_call_on(void)
 {
 	/* Every third will do where time counts; set UBLKD_TEST_LONG for all. */
@@ -380,6 +399,7 @@ int main(void)
 	static const struct test_case cases[] = {
 		CASE(nothing_fails),
 		CASE(each_call_fails_once),
+		CASE(each_call_fails_once_on_new_kernels),
 		CASE(everything_fails_from_a_call_on),
 	};
 
