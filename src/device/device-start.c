@@ -131,8 +131,9 @@ static int choose_data_path(struct device *d)
 
 	config_wish(manager_get_config(d->manager), c, manager_features(d->manager), &w);
 	/* A thread without a tag would have nothing to do. */
-	d->kernel.threads_per_queue = c->threads_per_queue < queue_depth(d) ? c->threads_per_queue
-									    : queue_depth(d);
+	if (w.threads_per_queue > queue_depth(d))
+		w.threads_per_queue = queue_depth(d);
+	d->kernel.threads_per_queue = w.threads_per_queue;
 	return data_path_choose(&w, &d->kernel.path, &d->failure);
 }
 

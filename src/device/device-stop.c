@@ -117,6 +117,16 @@ static void explain_queue_failure(struct device *d)
 
 /* ---- teardown */
 
+/* A thread that has left its queue is not gone while a worker of its ring is at an operation. */
+static void work_join(struct job *j)
+{
+	struct device *d = container_of(j, struct device, job);
+
+	for (unsigned int i = 0; i < d->kernel.n_threads; i++)
+		queue_thread_join(&d->kernel.threads[i]);
+	d->res = 0;
+}
+
 static void work_close(struct job *j)
 {
 	struct device *d = container_of(j, struct device, job);
@@ -168,6 +178,8 @@ void device_teardown(struct device *d, void (*after)(struct device *d))
 	}
 	if (d->queue_failed)
 		explain_queue_failure(d);
+	if (k->n_threads > 0)
+		CO_AWAIT(&d->down_co, device_run_job(d, work_join));
 	queues_release(d);
 
 	/* With the queues failed the kernel has to see their end first. */

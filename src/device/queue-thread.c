@@ -102,11 +102,16 @@ int queue_thread_start(struct queue_thread *t, const char *name, struct queue_co
 	return thread_create(t, name);
 }
 
-void queue_thread_done(struct queue_thread *t)
+void queue_thread_join(struct queue_thread *t)
 {
-	/* Thread first, ring second: in the other order Linux 6.12 leaves requests behind. */
 	if (t->running)
 		(void) pthread_join(t->thread, NULL);
 	t->running = false;
+}
+
+void queue_thread_done(struct queue_thread *t)
+{
+	/* Thread first, ring second: in the other order Linux 6.12 leaves requests behind. */
+	queue_thread_join(t);
 	t->queue = queue_free(t->queue);
 }

@@ -41,6 +41,10 @@ struct queue_thread {
  *  Return: 0; or -errno (nothing runs, nothing is called; queue_thread_done() is still due) */
 int queue_thread_start(struct queue_thread *t, const char *name, struct queue_config *config);
 
+/** queue_thread_join - after exited(): wait until it is gone; any thread. May take as long as an
+ *  operation that a worker of the kernel is at. */
+void queue_thread_join(struct queue_thread *t);
+
 /** queue_thread_done - after exited(): join, release the queue and close its ring; also for a
  * thread that never started */
 void queue_thread_done(struct queue_thread *t);

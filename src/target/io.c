@@ -228,6 +228,8 @@ static void op_done(struct ur_op *ur, int res)
 	op->copied = s->io.op == UB_WRITE;
 	if (op->kind == SLOT_OP_RAW) {
 		op->in_use = false; /* the continuation may take it again; the reference stays */
+		if (s->aborted)
+			return slot_unref(s, -EIO);
 		res = op->done(&s->io, res);
 		return slot_unref(s, res < 0 ? res : 0);
 	}

@@ -64,7 +64,7 @@ struct backing {
 
 #define HINT_MAX (UINT32_C(256) << 20)
 #define PAGE 4096
-#define LARGEST_BY_DEFAULT (UINT32_C(1) << 20) /* of ublkd; no backing raises it */
+#define LARGEST_BY_DEFAULT (UINT32_C(1) << 20) /* of ublkd with zero copy; no backing raises it */
 
 static bool is_power_of_two(uint64_t n)
 {
@@ -147,6 +147,8 @@ static void limits_of_block(struct ub_limits *l, const struct loop *loop, const 
 
 	if (!l->physical_block_size)
 		l->physical_block_size = (uint32_t) queue_u64(dev, "physical_block_size");
+	if (l->physical_block_size < l->logical_block_size)
+		l->physical_block_size = l->logical_block_size;
 	if (!l->io_min)
 		l->io_min = hint(l, queue_u64(dev, "minimum_io_size"));
 	if (!l->io_opt)

@@ -54,21 +54,19 @@ struct batch {
 
 /* ---- elements */
 
-static size_t fill_elem(const struct batch *b, const struct slot *s, int32_t result, uint8_t *to)
+/* A queue with this exchange has all tags: a tag is the number of its slot. */
+static void fill_elem(const struct batch *b, unsigned int tag, int32_t result, uint64_t addr,
+		      uint8_t *to)
 {
 	const struct ublk_elem_header h = {
-		.tag = (uint16_t) s->tag,
-		.buf_index = (uint16_t) s->data.index,
+		.tag = (uint16_t) tag,
+		.buf_index = (uint16_t) tag,
 		.result = result,
 	};
 
 	memcpy(to, &h, sizeof(h));
-	if (b->flags & UBLK_BATCH_F_HAS_BUF_ADDR) {
-		uint64_t addr = slot_memory(s);
-
+	if (b->flags & UBLK_BATCH_F_HAS_BUF_ADDR)
 		memcpy(to + sizeof(h), &addr, sizeof(addr));
-	}
-	return b->elem_bytes;
 }
 
 static struct io_uring_sqe *batch_command(struct batch *b, struct ur_op *op, uint32_t cmd_op,
@@ -126,7 +124,7 @@ static void batch_fetched(struct ur_op *op, int res)
 
 			memcpy(&tag, tags + at, sizeof(tag));
 			if (tag < q->config.n_tags)
-				slot_arrived(&q->slots[tag]);
+				slot_arrived(queue_slot(q, tag));
 			else
 				queue_ended(q, 0, -EPROTO);
 		}
@@ -136,7 +134,7 @@ static void batch_fetched(struct ur_op *op, int res)
 	if (flags & IORING_CQE_F_MORE)
 		return;
 	if (res >= 0 || res == -ENOBUFS) {
-		/* What found no room had its data copied perhaps. */
+		/* What found no room is copied again when there is: until then nobody knows. */
 		q->unannounced = true;
 		batch_fetch(b);
 	} else {
@@ -161,8 +159,10 @@ static void commit_done(struct ur_op *op, int res)
 	struct batch *b = c->queue->batch;
 
 	c->in_flight = false;
-	if (res <= 0)
+	if (res <= 0) {
+		c->n = c->first = 0;
 		return queue_ended(c->queue, 0, res < 0 ? res : -EPROTO);
+	}
 	c->first += (unsigned int) res / (unsigned int) b->elem_bytes;
 	if (c->first < c->n)
 		return commit_send(c);
@@ -179,8 +179,10 @@ static void single_refused(struct ur_op *op, int res)
 
 static void send_single(struct batch *b, struct slot *s)
 {
-	struct io_uring_sqe *sqe =
-		batch_command(b, &s->fetched, UBLK_U_IO_COMMIT_IO_CMDS, s->elem, 1);
+	struct io_uring_sqe *sqe;
+
+	s->fetched.done = single_refused;
+	sqe = batch_command(b, &s->fetched, UBLK_U_IO_COMMIT_IO_CMDS, s->elem, 1);
 
 	if (sqe)
 		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
@@ -190,7 +192,7 @@ static void batch_commit_linked(struct slot *s, int32_t result)
 {
 	struct batch *b = s->queue->batch;
 
-	fill_elem(b, s, result, (uint8_t *) s->elem);
+	fill_elem(b, s->tag, result, slot_memory(s), (uint8_t *) s->elem);
 	send_single(b, s);
 }
 
@@ -200,7 +202,7 @@ static void batch_commit(struct slot *s, int32_t result)
 	struct commit *c = b->current;
 
 	b->single = s;
-	fill_elem(b, s, result, c->elems + c->n++ * b->elem_bytes);
+	fill_elem(b, s->tag, result, slot_memory(s), c->elems + c->n++ * b->elem_bytes);
 }
 
 static void batch_flush(struct queue *q)
@@ -230,11 +232,12 @@ static void batch_prepared(struct ur_op *op, int res)
 static int batch_arm(struct queue *q)
 {
 	struct batch *b = q->batch;
-	uint8_t *at = b->current->elems;
+	uint64_t memory = b->flags & UBLK_BATCH_F_HAS_BUF_ADDR;
 	int r = 0;
 
 	for (unsigned int i = 0; i < q->config.n_tags; i++)
-		at += fill_elem(b, &q->slots[i], 0, at);
+		fill_elem(b, i, 0, memory ? buffer_addr(&q->buffer, i) : 0,
+			  b->current->elems + i * b->elem_bytes);
 	b->prep_res = 1;
 	batch_command(b, &b->prep, UBLK_U_IO_PREP_IO_CMDS, b->current->elems, q->config.n_tags);
 	while (r >= 0 && b->prep_res == 1 && !q->error)
@@ -271,7 +274,7 @@ static int batch_init(struct queue *q)
 {
 	struct batch *b = calloc(1, sizeof(*b));
 
-	q->batch = b; /* batch_free() releases whatever there is of it */
+	q->batch = b; /* batch_done() releases whatever there is of it */
 	if (!b)
 		return -ENOMEM;
 	b->queue = q;
@@ -293,8 +296,6 @@ static int batch_init(struct queue *q)
 			return -ENOMEM;
 	}
 	b->current = &b->commits[0];
-	for (unsigned int i = 0; i < q->config.n_tags; i++)
-		q->slots[i].fetched.done = single_refused;
 	return batch_init_tags(b, q);
 }
 

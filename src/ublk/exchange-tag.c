@@ -54,8 +54,10 @@ static int tag_arm(struct queue *q)
 	int r;
 
 	for (unsigned int i = 0; i < q->config.n_tags; i++) {
-		q->slots[i].fetched.done = tag_fetched;
-		tag_command(&q->slots[i], UBLK_U_IO_FETCH_REQ, 0);
+		struct slot *s = queue_slot(q, i);
+
+		s->fetched.done = tag_fetched;
+		tag_command(s, UBLK_U_IO_FETCH_REQ, 0);
 	}
 	/* A refused FETCH is answered at once. */
 	r = ring_turn(&q->ring, 0);

@@ -27,6 +27,20 @@ static void count(_Atomic uint64_t *c, uint64_t n)
 
 /* ---- the exchange's side */
 
+struct slot *queue_slot(struct queue *q, unsigned int i)
+{
+	struct slot *s = &q->slots[i];
+
+	if (s->queue)
+		return s;
+	s->queue = q;
+	s->tag = q->config.first_tag + i * q->config.tag_step;
+	s->data.index = i;
+	for (unsigned int j = 0; j < q->max_ops; j++)
+		q->ops[i * q->max_ops + j].slot = s;
+	return s;
+}
+
 uint64_t slot_memory(const struct slot *s)
 {
 	const struct buffer *b = &s->queue->buffer;
@@ -102,12 +116,11 @@ static void slot_fall_back(struct slot *s)
 	q->config.fell_back(q->config.arg);
 }
 
-/* It completes only if it fails, and then there is nothing to be done: the next registration
- * fails, and falls back. */
+/* It completes only if it fails, and then the kernel never lets go of the request: the queue is at
+ * its end. */
 static void slot_unregistered(struct ur_op *op, int res)
 {
-	(void) op;
-	(void) res;
+	queue_ended(container_of(op, struct slot, step)->queue, 0, res < 0 ? res : -EPROTO);
 }
 
 static void slot_unregister(struct slot *s)
@@ -360,11 +373,12 @@ void slot_arrived(struct slot *s)
 	s->announced = false;
 	q->n_busy++;
 	count(&q->counters.arrived, 1);
-	r = slot_decode(s, d);
-	/* A failed queue takes nothing new: what is in flight must come to an end. */
+	/* A failed queue takes nothing new: what is in flight must come to an end. An aborted
+	 * slot's operation still looks at the old request. */
 	if (q->aborting || q->error)
 		return slot_commit(s, -EIO);
 
+	r = slot_decode(s, d);
 	s->error = 0;
 	s->answered = false;
 	s->refs = 1;
@@ -468,10 +482,11 @@ static bool queue_trim(struct queue *q)
 {
 	struct io_uring *u = &q->ring.uring;
 
+	if (!(u->flags & RING_DEFERS) || q->unannounced)
+		return false;
 	/* A read's bytes are in its buffer until its commit is done. */
 	(void) io_uring_submit(u);
-	if (!(u->flags & RING_DEFERS) || io_uring_cq_has_overflow(u) || io_uring_cq_ready(u) ||
-	    io_uring_sq_ready(u) || q->unannounced)
+	if (io_uring_cq_has_overflow(u) || io_uring_cq_ready(u) || io_uring_sq_ready(u))
 		return false;
 	for (unsigned int i = 0; i < q->config.n_tags; i++) {
 		struct slot *s = &q->slots[i];
@@ -493,9 +508,10 @@ static void queue_between(struct queue *q)
 {
 	if (q->exchange->flush)
 		q->exchange->flush(q);
-	if (q->trim_due)
-		q->trim_due = !q->burst && !queue_trim(q);
-	q->unannounced = false;
+	/* Not now: then when the timer has run once more. */
+	if (q->trim_due && !q->burst)
+		q->burst = !queue_trim(q);
+	q->trim_due = q->unannounced = false;
 	if (q->burst && !q->trim_armed)
 		queue_arm_trim(q);
 }
@@ -560,7 +576,9 @@ int queue_run(struct queue *q)
 	q->config.armed(q->config.arg, r);
 	while (r >= 0 && !queue_is_over(q)) {
 		queue_between(q);
-		r = ring_turn(&q->ring, 1);
+		/* Without an SQE to be had there may be nothing to wait for. */
+		if (!queue_is_over(q))
+			r = ring_turn(&q->ring, 1);
 	}
 	/* The last turn's commits are only prepared. */
 	if (r >= 0) {
@@ -588,19 +606,6 @@ static int queue_map(struct queue *q)
 	return 0;
 }
 
-static void queue_init_slots(struct queue *q)
-{
-	for (unsigned int i = 0; i < q->config.n_tags; i++) {
-		struct slot *s = &q->slots[i];
-
-		s->queue = q;
-		s->tag = q->config.first_tag + i * q->config.tag_step;
-		s->data.index = i;
-		for (unsigned int j = 0; j < q->max_ops; j++)
-			q->ops[i * q->max_ops + j].slot = s;
-	}
-}
-
 DEFINE_CLEANUP(struct queue *, queue_free);
 
 int queue_new(const struct queue_config *config, struct queue **ret)
@@ -613,8 +618,7 @@ int queue_new(const struct queue_config *config, struct queue **ret)
 
 	if (!q)
 		return -ENOMEM;
-	assert(config->n_files <= UB_FILES_MAX);
-	assert(config->tag_step && config->first_tag < config->depth);
+	assert(config->n_files <= UB_FILES_MAX && config->first_tag < config->depth);
 	q->config = *config;
 	/* The thread reads them when the caller is long gone. */
 	for (unsigned int i = 0; i < config->n_files; i++)
@@ -629,7 +633,6 @@ int queue_new(const struct queue_config *config, struct queue **ret)
 	q->privs = io_size ? calloc(n, io_size) : NULL;
 	if (!q->slots || !q->ops || (io_size && !q->privs))
 		return -ENOMEM;
-	queue_init_slots(q);
 	q->mailbox_op.done = queue_mail;
 	q->quit_mail.deliver = queue_do_quit;
 	q->abort_mail.deliver = queue_do_abort;

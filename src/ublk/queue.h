@@ -173,6 +173,10 @@ void queue_abort(struct queue *q);
 
 /* ---- for the exchange */
 
+/** queue_slot - of the @i-th tag of this queue. Made when it is first asked for: many idle devices
+ *  whose tags were never used have next to no memory. */
+struct slot *queue_slot(struct queue *q, unsigned int i);
+
 /** slot_arrived - the driver has put a request into the slot's descriptor */
 void slot_arrived(struct slot *s);
 

@@ -84,6 +84,17 @@ static int ring_enter(struct ring *r, unsigned int wait)
 			      wait, flags, NULL);
 }
 
+/* The kernel ran out of memory between the two of a link: the first goes alone, and the second must
+ * not follow it as if it had waited. */
+static bool ring_has_cut_a_link(const struct ring *r)
+{
+	const struct io_uring_sq *sq = &r->uring.sq;
+	unsigned int shift = r->uring.flags & IORING_SETUP_SQE128 ? 1 : 0;
+
+	return io_uring_sq_ready(&r->uring) > 0 &&
+	       sq->sqes[((*sq->khead - 1) & sq->ring_mask) << shift].flags & IOSQE_IO_LINK;
+}
+
 int ring_turn(struct ring *r, unsigned int wait)
 {
 	struct io_uring_cqe *cqe;
@@ -93,6 +104,8 @@ int ring_turn(struct ring *r, unsigned int wait)
 	err = ring_enter(r, wait);
 	if (err < 0 && err != -EINTR && err != -EBUSY && err != -EAGAIN)
 		return err;
+	if (err >= 0 && ring_has_cut_a_link(r))
+		return -ENOMEM;
 
 	io_uring_for_each_cqe(&r->uring, head, cqe)
 	{
