@@ -615,8 +615,11 @@ static void ring_wait(struct fake_ring *r, unsigned int n)
 	uint64_t ticks;
 
 	for (;;) {
-		fake_ublk_dispatch(r);
+		if (!fake.polls_first)
+			fake_ublk_dispatch(r);
 		n_pfd = ring_polls(r, pfd);
+		if (fake.polls_first)
+			fake_ublk_dispatch(r);
 		if (r->cq_ktail - r->cq_khead >= n)
 			return;
 		if (fake.idle) {

@@ -152,6 +152,7 @@ struct fake {
 	/* what ring_init() asked for last */
 	struct io_uring_params params;
 	unsigned int files_registered;
+	bool polls_first; /* of what happens at once, polls complete before requests arrive */
 	uint32_t features; /* IORING_FEAT_* of the rings to come */
 
 	uint64_t n_ops; /* operations submitted */

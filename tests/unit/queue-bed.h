@@ -33,7 +33,7 @@ enum {
 
 /* ---- what must not be called between armed and end */
 
-static bool serving;
+static _Atomic bool serving;
 static unsigned int n_allocations, n_clocks, n_locks, n_writes;
 
 #define COUNTED(type, name, params, args, counter)                                                 \
@@ -41,7 +41,8 @@ static unsigned int n_allocations, n_clocks, n_locks, n_writes;
 	type __wrap_##name params;                                                                 \
 	type __wrap_##name params                                                                  \
 	{                                                                                          \
-		(counter) += serving && !fake_inside;                                              \
+		if (serving && !fake_inside)                                                       \
+			(counter)++;                                                               \
 		return __real_##name args;                                                         \
 	}                                                                                          \
 	struct swallow_semicolon

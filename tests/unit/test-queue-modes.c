@@ -763,6 +763,30 @@ static void quit_after_a_linked_one(void)
 	CHECK_EQ(fake.dropped, 0);
 }
 
+static bool step_four_after_news(void)
+{
+	for (unsigned int i = 0; i < 4; i++)
+		fake_send(ublk, 0, i, &requests[i]);
+	return step_quit();
+}
+
+/* The news takes one of the eight SQEs, each request two: of the last, one is in the next call. */
+static void linked_only_where_both_have_room(void)
+{
+	begin(DATA_COPY_ZERO_AUTO, true, 4);
+	put_file(0, 'r', MAX_IO);
+	fake.polls_first = true;
+	fake.tags_limit = 1;
+	STEPS(step_four_after_news);
+	for (int i = 0; i < 4; i++)
+		ask(UBLK_IO_OP_READ, 0, 8);
+	CHECK_EQ(run_queue(), 0);
+	check_served(4);
+	for (int i = 0; i < 4; i++)
+		CHECK(requests[i].result == 4096 && all_are(data[i], 'r', 4096));
+	CHECK(!(fake.last.flags & IOSQE_IO_LINK));
+}
+
 /* ---- shared memory */
 
 static struct fake_request *ask_shared(uint32_t op, uint64_t addr, uint64_t sector, uint32_t n)
@@ -1138,6 +1162,7 @@ int main(void)
 		CASE(linked_operation_fails),
 		CASE(two_operations_are_not_linked),
 		CASE(quit_after_a_linked_one),
+		CASE(linked_only_where_both_have_room),
 		CASE(shared_memory_is_used_in_place),
 		CASE(shared_memory_out_of_bounds),
 		CASE(memory_is_given_back),

@@ -192,6 +192,7 @@ static bool random_idle(void)
 		return false;
 	if (rnd(12) == 0)
 		fake_timeout();
+	fake.polls_first = rnd(2);
 	fake.tags_limit = rnd(3) ? 0 : 1 + rnd(2);
 	if (held && (rnd(2) || !model.left)) {
 		for (unsigned int n = rnd(4) ? 1 : 1 + rnd(held); n; n--)
