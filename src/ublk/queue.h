@@ -162,7 +162,8 @@ struct queue *queue_free(struct queue *q);
  *  Return: 0, or -errno if the queue failed (its requests then end with the char device) */
 int queue_run(struct queue *q);
 
-/** queue_quit - leave as soon as nothing is busy, whatever the kernel still holds; any thread, once
+/** queue_quit - leave as soon as nothing is busy, whatever the kernel still holds (linked pairs,
+ * too); any thread, once
  */
 void queue_quit(struct queue *q);
 

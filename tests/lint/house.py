@@ -36,7 +36,7 @@ CALLS = [
 
 # Hosts of specifications and formats, which nobody downloads from.
 HOSTS = {"www.freedesktop.org", "www.gnu.org", "fsf.org", "spdx.org", "docs.kernel.org",
-         "www.kernel.org", "example.org", "example.com"}
+         "www.kernel.org", "www.w3.org", "example.org", "example.com"}
 URL = re.compile(r"\b(?:https?|ftp|git|ssh)://([A-Za-z0-9.-]+)")
 REGISTRY = re.compile(r"\b(?:(?:deb|ftp|security|snapshot|archive)\.(?:debian|ubuntu)\.\w+|"
                       r"pypi\.\w+|files\.pythonhosted\.\w+|registry\.npmjs\.\w+|"

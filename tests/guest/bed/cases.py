@@ -6,7 +6,12 @@ A case may say in its leading comments:
     # kernels: >=6.18        or a list such as "6.12 7.2"; on other kernels it is not counted
     # mem: 512               guest memory in MB
     # install: no            without the --install tree
+    # paths: all             data paths it is run in as well: all, null (all, and those of the null
+                             target), or names such as "user zero"
+    # asked: yes             only when it is named on the command line
+    # programs: inc/x.c      C files of its directory that it needs compiled, as /share/cases/inc/x
     # dmesg-allow: REGEX     kernel messages this case provokes on purpose; may be repeated
+In a data path it gets UBLKD_PATH, with which cases/lib.sh sets the defaults of ublkd.conf.
 Exit status 0 is a pass, 77 a skip with the last line of output as the reason.
 """
 
@@ -17,17 +22,28 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import cache, run
 from .cache import BedError
 from .machine import Machine
 from .qemu import Qemu
+from .rootfs import run_logged
 
 RC_SKIP = 77
 RESULTS_KEPT = 5
-HEADER = re.compile(r"#\s*(timeout|kernels|mem|install|dmesg-allow):\s*(.*\S)\s*$")
+HEADER = re.compile(r"#\s*(timeout|kernels|mem|install|paths|asked|programs|dmesg-allow):\s*(.*\S)\s*$")
+# Data paths, and the first kernel with each.
+PATHS = {
+    "driver": (6, 0), "get-data": (6, 0), "user": (6, 5), "zero": (6, 15), "zero-auto": (6, 16),
+    "driver+batch": (7, 0), "zero-auto+batch": (7, 0),
+}
+NULL_PATHS = {"none": (6, 5), "none+batch": (7, 0)}
+PATH_SETS = {"all": [*PATHS], "null": [*PATHS, *NULL_PATHS]}
+AUTO = "auto"  # ublkd chooses: the case as it is
+# What it chooses for a loop device from which kernel on; cases/data-path.sh makes sure of it.
+CHOSEN = {(6, 0): "driver", (6, 16): "zero-auto", (7, 1): "zero-auto+batch"}
 OPERATORS = {
     ">=": lambda a, b: a >= b, "<=": lambda a, b: a <= b,
     ">": lambda a, b: a > b, "<": lambda a, b: a < b, "": lambda a, b: a[:len(b)] == b,
@@ -44,7 +60,33 @@ class Case:
     kernels: str = ""
     memory_mb: int | None = None
     install: bool = True
+    paths: list[str] = field(default_factory=list)
+    asked: bool = False
+    programs: list[str] = field(default_factory=list)
+    data_path: str = AUTO
     allow: list[str] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """Its name for people."""
+        return self.name if self.data_path == AUTO else f"{self.name} [{self.data_path}]"
+
+    @property
+    def file_name(self) -> str:
+        """Its name for files."""
+        return self.name if self.data_path == AUTO else f"{self.name}.{self.data_path}"
+
+    def in_paths(self, asked: list[str], version: tuple[int, ...]) -> list["Case"]:
+        """The case in each data path that is asked for, that it is for and that the kernel has.
+
+        'all' are all of them; 'others' leaves out the one that the case has in 'auto' anyway.
+        """
+        have = [p for p in self.paths if version[:2] >= (PATHS | NULL_PATHS)[p]]
+        chosen = [p for v, p in CHOSEN.items() if version[:2] >= v][-1]
+        if "all" in asked or "others" in asked:
+            asked = [p for p in asked if p == AUTO] + \
+                [p for p in have if p != chosen or "all" in asked]
+        return [replace(self, data_path=p) for p in asked if p == AUTO or p in have]
 
     def wants(self, version: tuple[int, ...]) -> bool:
         """Whether the case is for a kernel: all `>=`-like words hold, or one plain one does."""
@@ -70,6 +112,17 @@ class Result:
     reason: str = ""
 
 
+def data_paths(words: str) -> list[str]:
+    """Names of data paths out of names and sets of them."""
+    out: list[str] = []
+    for word in words.split():
+        if word not in PATH_SETS and word not in PATHS | NULL_PATHS:
+            raise ValueError(f"there is no data path '{word}': "
+                             f"{' '.join((*PATH_SETS, *PATHS, *NULL_PATHS))}")
+        out += [p for p in PATH_SETS.get(word, [word]) if p not in out]
+    return out
+
+
 def read_case(path: Path) -> Case:
     """A case with its header parsed; the header ends at the first line that is not a comment."""
     case = Case(path, path.stem)
@@ -90,6 +143,12 @@ def read_case(path: Path) -> Case:
                     case.memory_mb = int(value)
                 elif key == "install":
                     case.install = value not in ("no", "false", "0")
+                elif key == "asked":
+                    case.asked = value == "yes"
+                elif key == "programs":
+                    case.programs = value.split()
+                elif key == "paths":
+                    case.paths = data_paths(value)
                 else:
                     re.compile(value)
                     case.allow.append(value)
@@ -104,12 +163,12 @@ def collect(paths: list[str]) -> list[Case]:
     for given in paths:
         path = Path(given).resolve()
         if path.is_dir():
-            found = [p for p in sorted(path.glob("*.sh")) if os.access(p, os.X_OK)]
+            found = [read_case(p) for p in sorted(path.glob("*.sh")) if os.access(p, os.X_OK)]
+            out += [c for c in found if not c.asked]
         elif os.access(path, os.X_OK):
-            found = [path]
+            out.append(read_case(path))
         else:
             raise BedError(f"{given}: no such directory or executable case")
-        out += [read_case(p) for p in found]
     return out
 
 
@@ -117,13 +176,14 @@ class Runner:
     """Runs cases with up to `jobs` guests at a time and prints one line for each."""
 
     def __init__(self, series: str, *, tree: Path | None, timeout_s: float, memory_mb: int,
-                 cpus: int | None, env: dict[str, str]):
+                 cpus: int | None, env: dict[str, str], paths: list[str]):
         self.series = series
         self.tree = tree
         self.timeout_s = timeout_s
         self.memory_mb = memory_mb
         self.cpus = cpus
         self.env = env
+        self.paths = paths
         self._machines: dict[int, Machine] = {}
         self._lock = threading.Lock()
         self.machine = self._machine(memory_mb)
@@ -154,16 +214,22 @@ class Runner:
     def _share(self, case: Case, share: Path) -> None:
         """The whole directory of the case becomes /share/cases; /share/out is for results."""
         shutil.copytree(case.path.parent, share / "cases", symlinks=True)
+        for name in case.programs:
+            source = share / "cases" / name
+            run_logged(["gcc", "-std=gnu17", "-O2", "-Wall", "-Wextra", "-static", "-o",
+                        source.with_suffix(""), source], share / "compile.log")
         (share / "out").mkdir()
 
     def _keep(self, case: Case, out: Path) -> None:
         """What a case has left in /share/out is kept beside its log."""
         if any(out.iterdir()):
-            shutil.copytree(out, self.logs / f"{case.name}.out", symlinks=True)
+            self.logs.mkdir(exist_ok=True)
+            shutil.copytree(out, self.logs / f"{case.file_name}.out", symlinks=True)
 
     def _one(self, case: Case) -> Result:
         output = bytearray()
         begin = time.monotonic()
+        env = self.env if case.data_path == AUTO else {**self.env, "UBLKD_PATH": case.data_path}
         try:
             with tempfile.TemporaryDirectory(prefix="ublkd-share-") as share:
                 self._share(case, Path(share))
@@ -171,7 +237,7 @@ class Runner:
                     self._machine(case.memory_mb or self.memory_mb),
                     [f"/share/cases/{case.path.name}"], lambda kind, data: output.extend(data),
                     share=Path(share), tree=self.tree if case.install else None,
-                    timeout_s=case.timeout_s or self.timeout_s, env=self.env, allow=case.allow)
+                    timeout_s=case.timeout_s or self.timeout_s, env=env, allow=case.allow)
                 self._keep(case, Path(share) / "out")
             status, notes = out.status, out.notes
         except (BedError, OSError) as e:
@@ -187,12 +253,13 @@ class Runner:
         return Result(case, verdict, time.monotonic() - begin, text, reason)
 
     def _report(self, result: Result) -> None:
-        log = self.logs / f"{result.case.name}.log"
+        self.logs.mkdir(exist_ok=True)  # many later runs may have removed it
+        log = self.logs / f"{result.case.file_name}.log"
         log.write_text(result.output, encoding="utf-8")
         tail = f"({result.seconds:.1f} s)" if result.verdict == "PASS" else result.reason
         sep = " " if result.verdict == "PASS" else ": "
         with self._lock:
-            print(f"{result.verdict} {result.case.name}{sep}{tail}", flush=True)
+            print(f"{result.verdict} {result.case.label}{sep}{tail}", flush=True)
 
     def run(self, cases: list[Case], jobs: int) -> int:
         """Run the cases; return 0 if none failed, else 1."""
@@ -200,7 +267,8 @@ class Runner:
         for case in cases:
             if names.count(case.name) > 1:
                 raise BedError(f"two cases are called {case.name}")
-        cases = [c for c in cases if c.wants(self.machine.kernel.version)]
+        version = self.machine.kernel.version
+        cases = [one for c in cases if c.wants(version) for one in c.in_paths(self.paths, version)]
         self._prepare(cases)
 
         def one(case: Case) -> Result:
@@ -217,7 +285,7 @@ class Runner:
                 raise
         failed = [r for r in results if r.verdict == "FAIL"]
         for r in failed:
-            print(f"\n--- {r.case.name} (log: {self.logs / (r.case.name + '.log')})")
+            print(f"\n--- {r.case.label} (log: {self.logs / (r.case.file_name + '.log')})")
             print("".join(f"    {line}\n" for line in r.output.splitlines()), end="")
         skipped = sum(r.verdict == "SKIP" for r in results)
         passed = len(results) - len(failed) - skipped

@@ -31,6 +31,16 @@ def _environment(pairs: list[str]) -> dict[str, str]:
     return dict(p.split("=", 1) for p in pairs)
 
 
+def _data_paths(given: list[str]) -> list[str]:
+    for name in given:
+        if name not in ("all", "others", cases.AUTO):
+            try:
+                cases.data_paths(name)
+            except ValueError as e:
+                raise BedError(f"--path {name}: {e}") from e
+    return given or [cases.AUTO]
+
+
 def _flat(lists: list[list[str]]) -> list[str]:
     return [x for one in lists for x in one]
 
@@ -66,7 +76,7 @@ def cmd_cases(a) -> int:
         raise BedError("cases: none found")
     runner = cases.Runner(a.kernel, tree=_directory("--install", a.install),
                           timeout_s=a.timeout, memory_mb=a.mem, cpus=a.cpus,
-                          env=_environment(a.env))
+                          env=_environment(a.env), paths=_data_paths(a.path))
     return runner.run(found, a.jobs)
 
 
@@ -93,7 +103,7 @@ def cmd_icount(a) -> int:
         icount.build_initrd(k, initrd, Path(a.script), programs=_flat(a.bin),
                             guest_programs=_flat(a.guest_bin), files=_flat(a.file),
                             wanted=_flat(a.module))
-        status, text = icount.run(k, initrd, a.mem, a.timeout)
+        status, text = icount.run(k, initrd, a.mem, a.timeout, a.cpus)
     sys.stdout.write(text)
     return status
 
@@ -136,6 +146,9 @@ def _parser() -> argparse.ArgumentParser:
     s.add_argument("--install", metavar="TREE")
     s.add_argument("--jobs", type=int, default=1, metavar="N", help="guests at a time (1)")
     s.add_argument("--filter", metavar="PATTERN", help="only cases whose name has or matches it")
+    s.add_argument("--path", action="append", default=[], metavar="P",
+                   help="cases in this data path; 'auto' (auto): as ublkd chooses; 'all': in "
+                        "each; 'others': in each but what auto is; may be repeated")
     s.add_argument("--timeout", type=float, default=120, metavar="S", help="per case (120)")
     s.add_argument("--env", action="append", default=[], metavar="K=V")
     machine_options(s)
@@ -154,6 +167,7 @@ def _parser() -> argparse.ArgumentParser:
             ("--file", "SRC:DST", "further files"), ("--module", "NAME", "kernel modules")):
         s.add_argument(option, action="append", nargs="+", default=[], metavar=meta, help=text)
     s.add_argument("--mem", type=int, default=1024, metavar="MB")
+    s.add_argument("--cpus", type=int, default=1, metavar="N", help="they take turns (1)")
     s.add_argument("--timeout", type=float, default=600, metavar="S")
 
     s = command("fetch-kernel", cmd_fetch_kernel, "fetch a kernel, print its directory")

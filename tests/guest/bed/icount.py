@@ -34,7 +34,7 @@ def libraries(binary: str, chroot: Path | None = None) -> list[str]:
     return out
 
 
-def _root_tree() -> Path:
+def guest_tree() -> Path:
     """The guest's root file system unpacked, to take programs from."""
     root = rootfs.get()
 
@@ -64,7 +64,7 @@ def build_initrd(kernel: kernels.Kernel, out: Path, script: Path, *, programs: l
                              check=True).stdout.split()
     archive.busybox(kernels.BUSYBOX, [a for a in applets if a != "busybox"])
     for path in guest_programs:
-        _add_program(archive, path, _root_tree())
+        _add_program(archive, path, guest_tree())
     for path in programs:
         _add_program(archive, os.path.abspath(path), None)
     for pair in files:
@@ -86,20 +86,27 @@ def build_initrd(kernel: kernels.Kernel, out: Path, script: Path, *, programs: l
     archive.write(out)
 
 
-def run(kernel: kernels.Kernel, initrd: Path, memory_mb: int, timeout_s: float) -> tuple[int, str]:
+def command(kernel: kernels.Kernel, initrd: Path, memory_mb: int, console: Path,
+            cpus: int = 1) -> list[str]:
+    """QEMU's command line. With several CPUs these take turns: instructions add up."""
+    return [
+        "setpriv", "--pdeathsig", "KILL", qemu.BINARY,
+        "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+        "-M", "pc,graphics=off", "-accel", "tcg,thread=single", "-icount",
+        "shift=0,sleep=off", "-cpu", "Nehalem", "-smp", str(cpus), "-m", str(memory_mb),
+        "-rtc", "base=2026-01-01,clock=vm", "-seed", "1",
+        "-chardev", f"file,id=console,path={console}", "-serial", "chardev:console",
+        "-kernel", str(kernel.vmlinux), "-initrd", str(initrd),
+        "-append", qemu.KERNEL_ARGS,
+    ]
+
+
+def run(kernel: kernels.Kernel, initrd: Path, memory_mb: int, timeout_s: float,
+        cpus: int = 1) -> tuple[int, str]:
     """Boot the closed guest; return the script's status and the console between the marks."""
     with tempfile.TemporaryDirectory(prefix="ublkd-icount-") as tmp:
         console = Path(tmp) / "console"
-        argv = [
-            "setpriv", "--pdeathsig", "KILL", qemu.BINARY,
-            "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-M", "pc,graphics=off", "-accel", "tcg,thread=single", "-icount",
-            "shift=0,sleep=off", "-cpu", "Nehalem", "-smp", "1", "-m", str(memory_mb),
-            "-rtc", "base=2026-01-01,clock=vm", "-seed", "1",
-            "-chardev", f"file,id=console,path={console}", "-serial", "chardev:console",
-            "-kernel", str(kernel.vmlinux), "-initrd", str(initrd),
-            "-append", qemu.KERNEL_ARGS,
-        ]
+        argv = command(kernel, initrd, memory_mb, console, cpus)
         with open(Path(tmp) / "log", "w+", encoding="utf-8") as log:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             try:

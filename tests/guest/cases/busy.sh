@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # kernels: >=6.12
+# paths: all
 # A device in use is not stopped, and its user is named; force stops it all the same.
 . "$(dirname "$0")/lib.sh"
 

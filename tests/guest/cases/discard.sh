@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # kernels: >=6.12
+# paths: all
 # Discard frees blocks, write-zeroes makes zeroes, and only where they were asked to.
 . "$(dirname "$0")/lib.sh"
 

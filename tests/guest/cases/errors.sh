@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # kernels: >=6.12
+# paths: all
 # Errors of the backing reach the reader as what they are, and nobody else.
 . "$(dirname "$0")/lib.sh"
 

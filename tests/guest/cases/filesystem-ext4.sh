@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # kernels: >=6.12
+# paths: all
 # timeout: 240
 # mkfs, mount, copy a real tree, compare, unmount, check: ext4 on a loop device.
 . "$(dirname "$0")/inc/filesystem.sh"

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # kernels: >=6.12
+# paths: all
 # A flush reaches the backing before it is answered, FUA writes are durable, others do not pay.
 . "$(dirname "$0")/lib.sh"
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # kernels: >=6.12
+# paths: all
 # The guard may die: running devices serve on, and the next command finds another one.
 . "$(dirname "$0")/lib.sh"
 

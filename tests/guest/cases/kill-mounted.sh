@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # kernels: >=6.12
+# paths: all
 # kill -9 under a mounted file system, with writes under way: nothing hangs, the mount can be taken
 # away, the next ublkd serves the same file, and what was synced is in it.
 . "$(dirname "$0")/lib.sh"

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # kernels: >=6.12
+# paths: all
 # timeout: 180
 # kill -9 while STOP_DEV waits in the kernel for a request that does not end: nothing is left, no
 # process, no device. (Were the command in the server itself, this would need a reboot.)
@@ -19,11 +20,13 @@ systemctl daemon-reload
 start_ublkd
 add s 2 Target s loop File s /dev/mapper/slow
 dev=$(node s)
+reads=$(prop s ReadOps)
+more_reads() { [ "$(prop s ReadOps)" -gt "$reads" ]; }
 dd if="$dev" of=/dev/null bs=4096 skip=8192 count=1 iflag=direct 2> /run/dd.err &
 reader=$!
 main=$(systemctl show -P MainPID ublkd)
 guard=$(pgrep -f 'ublkd --guard')
-wait_for 5 'the read to arrive' eval '[ "$(prop s InFlight)" -ge 1 ]'
+wait_for 5 'the read to arrive' more_reads
 stop_force s > /dev/null 2>&1 &
 in_stop() { grep -qE 'del_gendisk|ublk_stop|msleep|freeze|ublk_ctrl|blk_mq' /proc/"$guard"/task/*/stack 2> /dev/null; }
 wait_for 5 'STOP_DEV to wait in the guard' in_stop

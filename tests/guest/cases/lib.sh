@@ -6,6 +6,25 @@ set -euo pipefail
 
 MANAGER=(org.ublkd1 /org/ublkd1 org.ublkd1.Manager)
 
+# In a data path that is asked for (# paths:) it is the default of all devices, and node() checks
+# that they are in it; a case that checked none of its devices has not tested it.
+if [ -n "${UBLKD_PATH-}" ]; then
+	mkdir -p /etc/ublkd/ublkd.conf.d
+	batch=no
+	case $UBLKD_PATH in *+batch) batch=yes ;; esac
+	printf '[Manager]\nDefaultCopy=%s\nDefaultBatch=%s\n' "${UBLKD_PATH%+batch}" "$batch" \
+		> /etc/ublkd/ublkd.conf.d/00-path.conf
+	trap 'end_in_path $?' EXIT
+fi
+
+end_in_path() { # STATUS
+	if [ "$1" = 0 ] && [ ! -s /run/in-path ]; then
+		fail "no device was looked at, whether it is in $UBLKD_PATH"
+	elif [ "$1" = 0 ] && [ -s /run/off-path ]; then
+		fail "not in $UBLKD_PATH: $(cat /run/off-path)"
+	fi
+}
+
 fail() {
 	# Not to stdout, which may be a variable of the caller's.
 	{
@@ -58,9 +77,23 @@ prop() {
 	busctl get-property org.ublkd1 "/org/ublkd1/device/$1" org.ublkd1.Device "$2" | sed 's/^[a-z()]* //; s/^"\(.*\)"$/\1/'
 }
 
+# expect_path NAME: the device is in the data path that the case is run in
+expect_path() {
+	local p
+	[ -n "${UBLKD_PATH-}" ] || return 0
+	p=$(prop "$1" DataPath)
+	if [ "$p" = "$UBLKD_PATH" ]; then
+		echo "$1" >> /run/in-path
+	else
+		echo "'$1' in $p" >> /run/off-path
+		fail "device '$1' is in the data path '$p', not in $UBLKD_PATH"
+	fi
+}
+
 # node NAME: its block device, which must be one: a write to a missing one makes a file
 node() {
 	local n
+	expect_path "$1"
 	n=$(prop "$1" BlockDevice)
 	[ -b "$n" ] || fail "device '$1' has no block device ('$n')"
 	echo "$n"

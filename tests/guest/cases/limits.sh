@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # kernels: >=6.12
+# paths: all
 # Numbers out of range, and what the driver would cut without a word.
 . "$(dirname "$0")/lib.sh"
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # kernels: >=6.12
+# paths: all
 # timeout: 180
 # SIGTERM stops devices that stand on each other in the right order; what stays in use is forced when
 # its time is up; nothing is left.

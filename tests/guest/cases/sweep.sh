@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # kernels: >=6.12
+# paths: all
 # kill -9: systemd starts ublkd again, it removes what the dead one left and serves again.
 . "$(dirname "$0")/lib.sh"
 

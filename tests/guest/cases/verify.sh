@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # kernels: >=6.12
+# paths: all
 # timeout: 240
 # fio with verify: random block sizes, mixed reads, writes and trims, on every kind of backing.
 . "$(dirname "$0")/lib.sh"
