@@ -1,7 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # kernels: >=6.12
-# paths: all
 # add, start, stop, delete over the bus alone; what it says on the way; nothing left behind.
 . "$(dirname "$0")/lib.sh"
 

@@ -1,7 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # kernels: >=6.12
-# paths: all
 # Partitions in the image are there after the start, and count as use when mounted.
 . "$(dirname "$0")/lib.sh"
 
