@@ -234,7 +234,7 @@ measure_burst() { # NAME QUEUES COUNT CELLS DISK...
 	memory_now "$name" before
 	run_fio
 	memory_now "$name" after
-	sleep 5
+	sleep 12 # of guest time: twice what ublkd waits before it gives memory back
 	memory_now "$name" later
 }
 
