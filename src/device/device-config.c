@@ -25,9 +25,8 @@ static const char *const autostart_names[] = {
 	NULL,
 };
 static const char *const cpu_policy_names[] = {
-	[CPU_POLICY_AUTO] = "auto",
-	[CPU_POLICY_OTHER] = "other",
 	[CPU_POLICY_BATCH] = "batch",
+	[CPU_POLICY_OTHER] = "other",
 	NULL,
 };
 static const char *const choice_names[] = {
@@ -108,7 +107,7 @@ const struct ub_opt device_options[] = {
 	ROW(STRING, "Queue", cpu_affinity, "CPUAffinity",
 	    .help = "CPUs of the queue threads, as \"0-3,8\"; unset: as the kernel says"),
 	ROW(ENUM, "Queue", cpu_policy, "CPUSchedulingPolicy", .values = cpu_policy_names,
-	    .dflt = "auto", .help = "other, batch; auto: batch for targets that answer at once"),
+	    .dflt = "batch", .help = "batch, other: whether a waking queue interrupts its CPU"),
 	ROW(ENUM, "Queue", copy, "Copy", .values = data_copy_names, .dflt = "auto",
 	    .help = "how data move; auto: DefaultCopy=, or the best there is"),
 	ROW(ENUM, "Queue", batch, "Batch", .values = data_batch_names, .dflt = "auto",

@@ -18,7 +18,7 @@ enum autostart { AUTOSTART_NO, AUTOSTART_YES };
 /* auto: as the backing has it */
 enum choice { CHOICE_AUTO, CHOICE_NO, CHOICE_YES };
 
-enum cpu_policy { CPU_POLICY_AUTO, CPU_POLICY_OTHER, CPU_POLICY_BATCH };
+enum cpu_policy { CPU_POLICY_BATCH, CPU_POLICY_OTHER };
 
 #define DEVICE_ID_MAX 1048575
 /* CPUAffinity= names CPUs below this; the size of the mask for parse_cpus() */

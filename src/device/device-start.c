@@ -327,15 +327,6 @@ static void name_thread(const struct device *d, unsigned int i, char name[static
 	name[THREAD_NAME_MAX - 1] = '\0';
 }
 
-/* A target that answers at once gains nothing from interrupting its client for every request: left
- * alone, the client brings many. One that waits for a disk must not wait for a busy CPU, too. */
-static bool wants_batch_policy(const struct device_config *c)
-{
-	if (c->cpu_policy == CPU_POLICY_AUTO)
-		return c->target->data == UB_DATA_NONE;
-	return c->cpu_policy == CPU_POLICY_BATCH;
-}
-
 static int start_queues(struct device *d)
 {
 	struct device_kernel *k = &d->kernel;
@@ -368,7 +359,7 @@ static int start_queues(struct device *d)
 		t->exited = device_on_queue_exited;
 		t->fell_back = on_queue_fell_back;
 		t->io_flusher = manager_get_config(d->manager)->io_flusher;
-		t->batch = wants_batch_policy(d->config);
+		t->batch = d->config->cpu_policy == CPU_POLICY_BATCH;
 		name_thread(d, i, name);
 		r = queue_thread_start(t, name, &qc);
 		if (r < 0) {

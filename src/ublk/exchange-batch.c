@@ -205,7 +205,7 @@ static void batch_commit(struct slot *s, int32_t result)
 	fill_elem(b, s->tag, result, slot_memory(s), c->elems + c->n++ * b->elem_bytes);
 }
 
-static void batch_flush(struct queue *q)
+static unsigned int batch_flush(struct queue *q)
 {
 	struct batch *b = q->batch;
 	struct commit *c = b->current;
@@ -219,7 +219,9 @@ static void batch_flush(struct queue *q)
 		/* Else the other list is still the driver's: its completion brings another turn. */
 		commit_send(c);
 		b->current = next;
+		return 1;
 	}
+	return 0;
 }
 
 /* ---- the beginning and the end */

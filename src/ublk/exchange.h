@@ -23,8 +23,9 @@ struct exchange {
 	/* The same, if the SQE before succeeds, to which this one is linked; there is room for it.
 	 * NULL: it has no such thing. */
 	void (*commit_linked)(struct slot *s, int32_t result);
-	/* What was committed since the last turn becomes commands. May be NULL. */
-	void (*flush)(struct queue *q);
+	/* What was committed since the last turn becomes commands. May be NULL.
+	 * Return: how many completions their submission brings by itself, which are no news */
+	unsigned int (*flush)(struct queue *q);
 	void (*done)(struct queue *q); /* the ring is closed. May be NULL. */
 };
 

@@ -447,29 +447,29 @@ static void queue_mail(struct ur_op *op, int res)
 	queue_watch_mailbox(q);
 }
 
-/* ---- buffers that grew */
+/* ---- the tick, some seconds after the work that asks for it */
 
-static const struct __kernel_timespec trim_after = {.tv_sec = 5};
+static const struct __kernel_timespec tick_after = {.tv_sec = 5};
 
-static void queue_arm_trim(struct queue *q)
+static void queue_arm_tick(struct queue *q)
 {
-	struct io_uring_sqe *sqe = ring_sqe(&q->ring, &q->trim_op);
+	struct io_uring_sqe *sqe = ring_sqe(&q->ring, &q->tick_op);
 
 	q->burst = false;
 	if (!sqe)
 		return;
 	sqe->opcode = IORING_OP_TIMEOUT;
-	sqe->addr = (uintptr_t) &trim_after;
+	sqe->addr = (uintptr_t) &tick_after;
 	sqe->len = 1;
-	q->trim_armed = true;
+	q->tick_armed = true;
 }
 
-static void queue_trim_time(struct ur_op *op, int res)
+static void queue_tick(struct ur_op *op, int res)
 {
-	struct queue *q = container_of(op, struct queue, trim_op);
+	struct queue *q = container_of(op, struct queue, tick_op);
 
 	(void) res;
-	q->trim_armed = false;
+	q->tick_armed = false;
 	q->trim_due = !q->burst;
 }
 
@@ -503,17 +503,21 @@ static bool queue_trim(struct queue *q)
 	return true;
 }
 
-/* Between two turns. */
-static void queue_between(struct queue *q)
+/* Between two turns.
+ * Return: how many completions the next one is to wait for. A commit's own would end the sleep
+ * before it began, and a commit of which the driver took only a part is sent again at the tick at
+ * the latest: without a tick to come there is no sleep on top of it. */
+static unsigned int queue_between(struct queue *q)
 {
-	if (q->exchange->flush)
-		q->exchange->flush(q);
+	unsigned int own = q->exchange->flush ? q->exchange->flush(q) : 0;
+
 	/* Not now: then when the timer has run once more. */
 	if (q->trim_due && !q->burst)
 		q->burst = !queue_trim(q);
 	q->trim_due = q->unannounced = false;
-	if (q->burst && !q->trim_armed)
-		queue_arm_trim(q);
+	if ((q->burst || own) && !q->tick_armed)
+		queue_arm_tick(q);
+	return q->tick_armed ? 1 + own : 1;
 }
 
 /* ---- the queue */
@@ -571,18 +575,19 @@ static bool queue_is_over(const struct queue *q)
 
 int queue_run(struct queue *q)
 {
+	unsigned int wait;
 	int r = queue_arm(q);
 
 	q->config.armed(q->config.arg, r);
 	while (r >= 0 && !queue_is_over(q)) {
-		queue_between(q);
+		wait = queue_between(q);
 		/* Without an SQE to be had there may be nothing to wait for. */
 		if (!queue_is_over(q))
-			r = ring_turn(&q->ring, 1);
+			r = ring_turn(&q->ring, wait);
 	}
 	/* The last turn's commits are only prepared. */
 	if (r >= 0) {
-		queue_between(q);
+		(void) queue_between(q);
 		(void) io_uring_submit(&q->ring.uring);
 	}
 	ring_leave(&q->ring);
@@ -636,7 +641,7 @@ int queue_new(const struct queue_config *config, struct queue **ret)
 	q->mailbox_op.done = queue_mail;
 	q->quit_mail.deliver = queue_do_quit;
 	q->abort_mail.deliver = queue_do_abort;
-	q->trim_op.done = queue_trim_time;
+	q->tick_op.done = queue_tick;
 	r = mailbox_init(&q->mailbox);
 	if (r < 0)
 		return r;

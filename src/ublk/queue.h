@@ -142,9 +142,9 @@ struct queue {
 	bool quit, aborting;
 	bool fell_back; /* reported */
 	int error; /* why the loop ends early */
-	/* buffers that grew: see queue_trim() */
-	struct ur_op trim_op;
-	bool trim_armed, trim_due, burst;
+	struct ur_op tick_op;
+	bool tick_armed;
+	bool trim_due, burst; /* buffers that grew: see queue_trim() */
 	bool unannounced; /* the driver may hold back requests until the next turn */
 	struct mail quit_mail, abort_mail;
 	struct queue_counters counters;

@@ -54,7 +54,7 @@ static inline struct io_uring_sqe *ring_sqe(struct ring *r, struct ur_op *op)
 }
 
 /** ring_turn - submit what is prepared, wait for completions, run all that are there.
- *  @wait: completions to wait for, 0 or 1
+ *  @wait: completions to wait for, those that the submission brings included
  *  Return: number of completions run, or -errno (-EINTR is 0) */
 int ring_turn(struct ring *r, unsigned int wait);
 
