@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stddef.h>
@@ -28,7 +29,10 @@ struct guard {
 	struct ring ring;
 	int sock, control;
 	bool ended;
+	bool worked; /* there was a command since the timer was armed */
+	bool timer_armed, rests;
 	struct ur_op readable;
+	struct ur_op idle;
 	struct ur_op cancelled; /* nobody waits for the result of a cancel */
 	struct list commands;
 };
@@ -229,6 +233,7 @@ static void guard_request(struct guard *g, const struct guard_request *q, int fd
 	}
 	c->guard = g;
 	c->fd = -1;
+	g->worked = true;
 	memcpy(&c->req, q, GUARD_REQUEST_SIZE(q->len));
 	list_append(&g->commands, &c->link);
 	if (q->op == GUARD_OP_SYNC)
@@ -300,16 +305,108 @@ static void guard_ignore(struct ur_op *op, int res)
 {
 }
 
-int guard_main(int sock, int control)
+/* ---- sessions */
+
+/* The kernel keeps one io-wq worker of a thread that has had any for as long as the thread lives,
+ * and it wakes up every 5 s to look for work. So the ring is a thread's of its own, which ends when
+ * there has been no command for a while; then the guard just waits for its socket. */
+static const struct __kernel_timespec idle_after = {.tv_sec = 2};
+
+static void guard_idle(struct ur_op *op, int res)
+{
+	struct guard *g = container_of(op, struct guard, idle);
+
+	g->timer_armed = false;
+	g->rests = !g->worked && list_empty(&g->commands);
+}
+
+static void guard_arm_idle(struct guard *g)
+{
+	struct io_uring_sqe *sqe = ring_sqe(&g->ring, &g->idle);
+
+	if (!sqe)
+		return;
+	io_uring_prep_timeout(sqe, (struct __kernel_timespec *) (uintptr_t) &idle_after, 0, 0);
+	sqe->user_data = (uintptr_t) &g->idle;
+	g->timer_armed = true;
+	g->worked = false;
+}
+
+/* Return: 0 if requests can be taken, or -errno; the parent is told if this is the @first session
+ */
+static int guard_begin(struct guard *g, bool first)
+{
+	struct guard_reply ready = {.op = GUARD_OP_READY};
+	unsigned int workers[2] = {GUARD_MAX_WORKERS, 0};
+
+	ready.res = ring_init(&g->ring, 64, 1024, IORING_SETUP_SQE128);
+	if (ready.res == 0)
+		(void) io_uring_register_iowq_max_workers(&g->ring.uring, workers);
+	if (first && send(g->sock, &ready, GUARD_REPLY_SIZE(0), MSG_NOSIGNAL) < 0)
+		return -errno;
+	return ready.res;
+}
+
+int guard_serve(int sock, int control, bool first)
 {
 	struct guard g = {
 		.sock = sock,
 		.control = control,
+		.worked = true,
 		.readable.done = guard_readable,
 		.cancelled.done = guard_ignore,
+		.idle.done = guard_idle,
 	};
-	struct guard_reply ready = {.op = GUARD_OP_READY};
-	unsigned int workers[2] = {GUARD_MAX_WORKERS, 0};
+	int r = guard_begin(&g, first);
+
+	if (r < 0)
+		return r;
+	list_init(&g.commands);
+	guard_watch(&g);
+	while (r >= 0 && !g.ended && !g.rests) {
+		if (g.worked && !g.timer_armed && list_empty(&g.commands))
+			guard_arm_idle(&g);
+		r = ring_turn(&g.ring, 1);
+	}
+	/* Commands in flight end by themselves; the ring is closed by the process's exit. */
+	if (r < 0 || g.ended)
+		return r < 0 ? r : 0;
+	ring_done(&g.ring);
+	return 1;
+}
+
+struct session {
+	int sock, control;
+	bool first;
+};
+
+static void *session_main(void *arg)
+{
+	const struct session *s = arg;
+	int r = guard_serve(s->sock, s->control, s->first);
+
+	/* A thread's end would wait for commands in flight. */
+	if (r <= 0)
+		_exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+	return NULL;
+}
+
+static void session_run(struct session *s)
+{
+	pthread_t thread;
+
+	/* Without a thread to be had a worker that wakes up now and then is the lesser evil. */
+	if (pthread_create(&thread, NULL, session_main, s) != 0)
+		(void) session_main(s);
+	else
+		(void) pthread_join(thread, NULL);
+	s->first = false;
+}
+
+int guard_main(int sock, int control)
+{
+	struct session s = {.sock = sock, .control = control, .first = true};
+	struct pollfd p = {.fd = sock, .events = POLLIN};
 	pid_t parent = getppid();
 
 	/* A terminal's ^C and the service manager's signals are for the parent. */
@@ -321,21 +418,10 @@ int guard_main(int sock, int control)
 	(void) prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		return EXIT_FAILURE;
-
-	list_init(&g.commands);
-	ready.res = ring_init(&g.ring, 64, 1024, IORING_SETUP_SQE128);
-	if (!ready.res)
-		(void) io_uring_register_iowq_max_workers(&g.ring.uring, workers);
-	if (send(sock, &ready, GUARD_REPLY_SIZE(0), MSG_NOSIGNAL) < 0 || ready.res < 0)
-		return EXIT_FAILURE;
-
-	guard_watch(&g);
-	while (!g.ended) {
-		if (ring_turn(&g.ring, 1) < 0)
-			return EXIT_FAILURE;
-	}
-	/* Commands in flight end by themselves; the ring is closed by the exit. */
-	return EXIT_SUCCESS;
+	do
+		session_run(&s);
+	while (poll(&p, 1, -1) > 0 || errno == EINTR);
+	return EXIT_FAILURE;
 }
 
 /* ---- the parent's side */

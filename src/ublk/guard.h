@@ -13,6 +13,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ublk/abi.h"
@@ -61,6 +62,13 @@ enum { GUARD_SOCK_FD = 3, GUARD_CONTROL_FD = 4 };
  *  @sock: socketpair end; @control: /dev/ublk-control
  *  Return: process exit status; returns when the other end is closed */
 int guard_main(int sock, int control);
+
+/** guard_serve - a session of the guard's, in a ring of its own: execute what is asked, until there
+ *  has been nothing to do for a while
+ *  @first: tell the other end whether the ring could be made
+ *  Return: 1: to be called again when @sock is readable; 0: the other end is closed, and commands
+ * may still be in flight; -errno */
+int guard_serve(int sock, int control, bool first);
 
 /** guard_spawn - start `PROGRAM --guard` with exactly these two descriptors (and stderr)
  *  @program: what to execute, "/proc/self/exe" but for tests

@@ -537,7 +537,9 @@ static int queue_register_files(struct queue *q)
 static int queue_init_ring(struct queue *q)
 {
 	const struct queue_config *c = &q->config;
-	unsigned int ends = c->n_tags * (1 + 2 * q->max_ops) + EXCHANGE_EXTRA_CQES;
+	/* Without data a request is with the driver or one operation of the target's: one end. */
+	unsigned int per_tag = q->buffer.place == PLACE_NOWHERE ? 1 : 1 + 2 * q->max_ops;
+	unsigned int ends = c->n_tags * per_tag + EXCHANGE_EXTRA_CQES;
 	int r;
 
 	r = ring_init(&q->ring, c->n_tags < 8 ? 8 : c->n_tags, ends < 64 ? 64 : ends, 0);
@@ -596,6 +598,33 @@ int queue_run(struct queue *q)
 
 /* ---- life */
 
+static size_t line_round(size_t n)
+{
+	return (n + 63) & ~(size_t) 63;
+}
+
+/* What there is of every tag, in a mapping of its own: of idle devices with many tags only the
+ * pages that were used are memory; calloc() clears, and so uses, whatever it gives out of its heap.
+ */
+static int queue_alloc_tables(struct queue *q)
+{
+	size_t slots = line_round(q->config.n_tags * sizeof(*q->slots));
+	size_t ops = line_round((size_t) q->config.n_tags * q->max_ops * sizeof(*q->ops));
+	size_t privs = q->config.n_tags * q->config.target->io_size;
+	uint8_t *p;
+
+	q->tables_len = page_round(slots + ops + privs);
+	p = mmap(NULL, q->tables_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return -ENOMEM;
+	(void) madvise(p, q->tables_len, MADV_NOHUGEPAGE);
+	q->tables = p;
+	q->slots = (struct slot *) (void *) p;
+	q->ops = (struct slot_op *) (void *) (p + slots);
+	q->privs = privs ? p + slots + ops : NULL;
+	return 0;
+}
+
 static int queue_map(struct queue *q)
 {
 	size_t stride = page_round(UBLK_MAX_QUEUE_DEPTH * sizeof(struct ublksrv_io_desc));
@@ -618,7 +647,6 @@ int queue_new(const struct queue_config *config, struct queue **ret)
 	_cleanup_(queue_freep) struct queue *q = calloc(1, sizeof(*q));
 	unsigned int n =
 		(config->depth - config->first_tag + config->tag_step - 1) / config->tag_step;
-	size_t io_size = config->target->io_size;
 	int r;
 
 	if (!q)
@@ -633,11 +661,9 @@ int queue_new(const struct queue_config *config, struct queue **ret)
 	q->exchange = config->path.batch ? &exchange_batch : &exchange_tag;
 	q->mailbox.fd = -1;
 	q->max_ops = config->target->max_ops ? config->target->max_ops : 1;
-	q->slots = calloc(n, sizeof(*q->slots));
-	q->ops = calloc((size_t) n * q->max_ops, sizeof(*q->ops));
-	q->privs = io_size ? calloc(n, io_size) : NULL;
-	if (!q->slots || !q->ops || (io_size && !q->privs))
-		return -ENOMEM;
+	r = queue_alloc_tables(q);
+	if (r < 0)
+		return r;
 	q->mailbox_op.done = queue_mail;
 	q->quit_mail.deliver = queue_do_quit;
 	q->abort_mail.deliver = queue_do_abort;
@@ -670,9 +696,8 @@ struct queue *queue_free(struct queue *q)
 	if (q->exchange && q->exchange->done)
 		q->exchange->done(q);
 	buffer_done(&q->buffer);
-	free(q->privs);
-	free(q->ops);
-	free(q->slots);
+	if (q->tables)
+		(void) munmap(q->tables, q->tables_len);
 	free(q);
 	return NULL;
 }

@@ -131,6 +131,8 @@ struct queue {
 	struct buffer buffer;
 	const struct exchange *exchange;
 	struct batch *batch; /* the batch exchange's */
+	void *tables; /* one mapping of tables_len bytes, in it: */
+	size_t tables_len;
 	struct slot *slots; /* n_tags of them */
 	struct slot_op *ops; /* n_tags * max_ops */
 	uint8_t *privs; /* n_tags * io_size */

@@ -77,6 +77,19 @@ for copy in user zero get-data none; do
 		Copy s $copy Batch s "$yes"
 done
 
+# ---- how its thread is scheduled
+policy() { # of the only queue of 'b'
+	local tid
+	tid=$(basename "$(dirname "$(grep -lx "ublk$(prop b DeviceId)\.0" /proc/"$(systemctl show -P MainPID ublkd)"/task/*/comm)")")
+	chrt -p "$tid" | sed -n 's/.*policy: //p'
+}
+add b 3 Target s loop File s /srv/b.img Queues u 1
+expect SCHED_BATCH "$(policy)" 'policy by default'
+delete b
+add b 4 Target s loop File s /srv/b.img Queues u 1 CPUSchedulingPolicy s other
+expect SCHED_OTHER "$(policy)" 'policy with CPUSchedulingPolicy=other'
+delete b
+
 # ---- the daemon's default, which a device overrides
 mkdir -p /etc/ublkd/ublkd.conf.d
 printf '[Manager]\nDefaultCopy=user\nDefaultBatch=no\n' > /etc/ublkd/ublkd.conf.d/50-copy.conf
