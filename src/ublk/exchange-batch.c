@@ -29,7 +29,8 @@ enum {
 	COMMITS_MAX = 2,
 };
 
-/* Results that go in one command. */
+/* Results that go in one command. Should the driver take only a part of them, which it has no
+ * reason to, the rest follows at the queue's next turn, which its tick bounds. */
 struct commit {
 	struct ur_op op;
 	struct queue *queue;
@@ -218,8 +219,9 @@ static unsigned int batch_flush(struct queue *q)
 	} else if (c->n > 1 && !next->in_flight) {
 		/* Else the other list is still the driver's: its completion brings another turn. */
 		commit_send(c);
-		b->current = next;
-		return 1;
+		if (c->in_flight)
+			b->current = next;
+		return c->in_flight;
 	}
 	return 0;
 }

@@ -25,18 +25,6 @@
  * free them is never executed. Threads come on demand, so a large number costs nothing. */
 enum { GUARD_MAX_WORKERS = 4096 };
 
-struct guard {
-	struct ring ring;
-	int sock, control;
-	bool ended;
-	bool worked; /* there was a command since the timer was armed */
-	bool timer_armed, rests;
-	struct ur_op readable;
-	struct ur_op idle;
-	struct ur_op cancelled; /* nobody waits for the result of a cancel */
-	struct list commands;
-};
-
 struct command {
 	struct ur_op op;
 	struct guard *guard;
@@ -254,6 +242,7 @@ static void guard_watch(struct guard *g)
 	}
 	io_uring_prep_poll_add(sqe, g->sock, POLLIN);
 	sqe->user_data = (uintptr_t) &g->readable;
+	g->watching = true;
 }
 
 /* As recv(); @ret_fd: what came along, or -1 */
@@ -283,6 +272,7 @@ static void guard_readable(struct ur_op *op, int res)
 	struct guard_request q;
 	ssize_t n;
 
+	g->watching = false;
 	for (;;) {
 		_cleanup_close_ int fd = -1;
 
@@ -298,7 +288,8 @@ static void guard_readable(struct ur_op *op, int res)
 		       (size_t) n == GUARD_REQUEST_SIZE(q.len));
 		guard_request(g, &q, fd);
 	}
-	guard_watch(g);
+	if (!g->resting)
+		guard_watch(g);
 }
 
 static void guard_ignore(struct ur_op *op, int res)
@@ -308,16 +299,38 @@ static void guard_ignore(struct ur_op *op, int res)
 /* ---- sessions */
 
 /* The kernel keeps one io-wq worker of a thread that has had any for as long as the thread lives,
- * and it wakes up every 5 s to look for work. So the ring is a thread's of its own, which ends when
- * there has been no command for a while; then the guard just waits for its socket. */
+ * and it wakes up every 5 s to look for work. So commands are issued by a thread that ends when
+ * there has been none for a while; then the guard just waits for its socket. The ring stays: there
+ * may be no other to be had when it is needed. */
 static const struct __kernel_timespec idle_after = {.tv_sec = 2};
 
 static void guard_idle(struct ur_op *op, int res)
 {
-	struct guard *g = container_of(op, struct guard, idle);
+	container_of(op, struct guard, idle)->timer_armed = false;
+}
 
-	g->timer_armed = false;
-	g->rests = !g->worked && list_empty(&g->commands);
+/* Nothing in the ring may belong to a thread that is gone.
+ * Return: 1; 0: something came, the session goes on; -errno */
+static int guard_rest(struct guard *g)
+{
+	struct io_uring_sqe *sqe = ring_sqe(&g->ring, &g->cancelled);
+	int r = 0;
+
+	if (!sqe)
+		return -EAGAIN;
+	sqe->opcode = IORING_OP_ASYNC_CANCEL;
+	sqe->fd = -1;
+	sqe->addr = (uintptr_t) &g->readable;
+	g->resting = true;
+	while (r >= 0 && g->watching && !g->ended)
+		r = ring_turn(&g->ring, 1);
+	g->resting = false;
+	if (r < 0)
+		return r;
+	if (!g->worked && !g->ended)
+		return 1;
+	guard_watch(g);
+	return 0;
 }
 
 static void guard_arm_idle(struct guard *g)
@@ -332,82 +345,74 @@ static void guard_arm_idle(struct guard *g)
 	g->worked = false;
 }
 
-/* Return: 0 if requests can be taken, or -errno; the parent is told if this is the @first session
- */
-static int guard_begin(struct guard *g, bool first)
+int guard_init(struct guard *g, int sock, int control)
 {
 	struct guard_reply ready = {.op = GUARD_OP_READY};
 	unsigned int workers[2] = {GUARD_MAX_WORKERS, 0};
 
-	ready.res = ring_init(&g->ring, 64, 1024, IORING_SETUP_SQE128);
-	if (ready.res == 0)
-		(void) io_uring_register_iowq_max_workers(&g->ring.uring, workers);
-	if (first && send(g->sock, &ready, GUARD_REPLY_SIZE(0), MSG_NOSIGNAL) < 0)
-		return -errno;
-	return ready.res;
-}
-
-int guard_serve(int sock, int control, bool first)
-{
-	struct guard g = {
+	*g = (struct guard){
 		.sock = sock,
 		.control = control,
-		.worked = true,
 		.readable.done = guard_readable,
 		.cancelled.done = guard_ignore,
 		.idle.done = guard_idle,
 	};
-	int r = guard_begin(&g, first);
-
-	if (r < 0)
-		return r;
-	list_init(&g.commands);
-	guard_watch(&g);
-	while (r >= 0 && !g.ended && !g.rests) {
-		if (g.worked && !g.timer_armed && list_empty(&g.commands))
-			guard_arm_idle(&g);
-		r = ring_turn(&g.ring, 1);
-	}
-	/* Commands in flight end by themselves; the ring is closed by the process's exit. */
-	if (r < 0 || g.ended)
-		return r < 0 ? r : 0;
-	ring_done(&g.ring);
-	return 1;
+	list_init(&g->commands);
+	ready.res = ring_init(&g->ring, 64, 1024, IORING_SETUP_SQE128 | RING_MOVES);
+	if (ready.res == 0)
+		(void) io_uring_register_iowq_max_workers(&g->ring.uring, workers);
+	if (send(sock, &ready, GUARD_REPLY_SIZE(0), MSG_NOSIGNAL) < 0)
+		return -errno;
+	return ready.res;
 }
 
-struct session {
-	int sock, control;
-	bool first;
-};
+int guard_serve(struct guard *g)
+{
+	int r = 0;
+
+	g->worked = true;
+	guard_watch(g);
+	while (r >= 0 && !g->ended) {
+		if (!g->timer_armed && list_empty(&g->commands)) {
+			/* Was there anything since the timer was armed? */
+			r = g->worked ? 0 : guard_rest(g);
+			if (r > 0)
+				return 1;
+			guard_arm_idle(g);
+		}
+		if (r >= 0)
+			r = ring_turn(&g->ring, 1);
+	}
+	return r < 0 ? r : 0;
+}
 
 static void *session_main(void *arg)
 {
-	const struct session *s = arg;
-	int r = guard_serve(s->sock, s->control, s->first);
+	int r = guard_serve(arg);
 
-	/* A thread's end would wait for commands in flight. */
+	/* The process's exit, which closes the ring and lets commands in flight end by themselves;
+	 * a thread's would wait for them. */
 	if (r <= 0)
 		_exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 	return NULL;
 }
 
-static void session_run(struct session *s)
+static void session_run(struct guard *g)
 {
 	pthread_t thread;
 
 	/* Without a thread to be had a worker that wakes up now and then is the lesser evil. */
-	if (pthread_create(&thread, NULL, session_main, s) != 0)
-		(void) session_main(s);
+	if (pthread_create(&thread, NULL, session_main, g) != 0)
+		(void) session_main(g);
 	else
 		(void) pthread_join(thread, NULL);
-	s->first = false;
 }
 
 int guard_main(int sock, int control)
 {
-	struct session s = {.sock = sock, .control = control, .first = true};
 	struct pollfd p = {.fd = sock, .events = POLLIN};
 	pid_t parent = getppid();
+	struct guard g;
 
 	/* A terminal's ^C and the service manager's signals are for the parent. */
 	(void) signal(SIGINT, SIG_IGN);
@@ -416,11 +421,10 @@ int guard_main(int sock, int control)
 	(void) signal(SIGUSR2, SIG_IGN);
 	(void) prctl(PR_SET_NAME, "ublkd-guard");
 	(void) prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
+	if (getppid() != parent || guard_init(&g, sock, control) < 0)
 		return EXIT_FAILURE;
-	do
-		session_run(&s);
-	while (poll(&p, 1, -1) > 0 || errno == EINTR);
+	while (poll(&p, 1, -1) > 0 || errno == EINTR)
+		session_run(&g);
 	return EXIT_FAILURE;
 }
 

@@ -10,6 +10,7 @@
  * So the guard has the control node, a ring, and one end of a socketpair; no char device, no
  * backing, no policy. It executes what it is told, in any order, answers each request once, and
  * dies with its parent (or at the end of the socket). If it dies alone, ctrl.c starts another one.
+ * While there is nothing to do it has one thread, which sleeps.
  */
 #pragma once
 
@@ -17,6 +18,8 @@
 #include <stdint.h>
 
 #include "ublk/abi.h"
+#include "uring/ring.h"
+#include "util/list.h"
 
 #define GUARD_PAYLOAD_MAX 1088 /* a CPU mask of 8192 bits, a path and some room */
 
@@ -60,15 +63,30 @@ enum { GUARD_SOCK_FD = 3, GUARD_CONTROL_FD = 4 };
 
 /** guard_main - be the guard; called by main() for `ublkd --guard`
  *  @sock: socketpair end; @control: /dev/ublk-control
- *  Return: process exit status; returns when the other end is closed */
+ *  Ends the process when the other end is closed; Return: exit status, if that was not to be had */
 int guard_main(int sock, int control);
 
-/** guard_serve - a session of the guard's, in a ring of its own: execute what is asked, until there
- *  has been nothing to do for a while
- *  @first: tell the other end whether the ring could be made
- *  Return: 1: to be called again when @sock is readable; 0: the other end is closed, and commands
- * may still be in flight; -errno */
-int guard_serve(int sock, int control, bool first);
+struct guard {
+	struct ring ring;
+	int sock, control;
+	bool ended; /* the other end is closed */
+	bool worked; /* there was a command since the timer was armed */
+	bool timer_armed;
+	bool watching, resting;
+	struct ur_op readable;
+	struct ur_op idle;
+	struct ur_op cancelled; /* nobody waits for the result of a cancel */
+	struct list commands;
+};
+
+/** guard_init - make the ring and tell the other end of @sock whether that went well
+ *  Return: 0 or -errno */
+int guard_init(struct guard *g, int sock, int control);
+
+/** guard_serve - a session: execute what is asked, until there has been nothing to do for a while.
+ *  Return: 1: to be called again, by any thread, when the socket is readable; 0: the other end is
+ *  closed, and commands may still be in flight; -errno */
+int guard_serve(struct guard *g);
 
 /** guard_spawn - start `PROGRAM --guard` with exactly these two descriptors (and stderr)
  *  @program: what to execute, "/proc/self/exe" but for tests

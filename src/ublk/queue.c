@@ -78,7 +78,7 @@ static void slot_uses_memory(struct slot *s)
 {
 	if (s->io.len <= BUFFER_KEEP)
 		return;
-	s->queue->burst = true;
+	s->queue->burst = s->queue->grown = true;
 	if (s->io.len > s->used)
 		s->used = (uint32_t) s->io.len;
 }
@@ -470,7 +470,7 @@ static void queue_tick(struct ur_op *op, int res)
 
 	(void) res;
 	q->tick_armed = false;
-	q->trim_due = !q->burst;
+	q->trim_due = q->grown && !q->burst;
 }
 
 /* What a burst of large requests made of the buffers goes back to the system. A buffer that the
@@ -500,6 +500,7 @@ static bool queue_trim(struct queue *q)
 		buffer_trim(&q->buffer, i, s->used);
 		s->used = 0;
 	}
+	q->grown = q->burst;
 	return true;
 }
 
@@ -537,8 +538,9 @@ static int queue_register_files(struct queue *q)
 static int queue_init_ring(struct queue *q)
 {
 	const struct queue_config *c = &q->config;
-	/* Without data a request is with the driver or one operation of the target's: one end. */
-	unsigned int per_tag = q->buffer.place == PLACE_NOWHERE ? 1 : 1 + 2 * q->max_ops;
+	/* The command's, and those of the operations and of the copies beside them. */
+	unsigned int per_tag = q->buffer.place == PLACE_NOWHERE ? 1 + c->target->max_ops
+								: 1 + 2 * q->max_ops;
 	unsigned int ends = c->n_tags * per_tag + EXCHANGE_EXTRA_CQES;
 	int r;
 

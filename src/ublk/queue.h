@@ -146,7 +146,7 @@ struct queue {
 	int error; /* why the loop ends early */
 	struct ur_op tick_op;
 	bool tick_armed;
-	bool trim_due, burst; /* buffers that grew: see queue_trim() */
+	bool grown, burst, trim_due; /* buffers that grew, once and just now: see queue_trim() */
 	bool unannounced; /* the driver may hold back requests until the next turn */
 	struct mail quit_mail, abort_mail;
 	struct queue_counters counters;

@@ -29,9 +29,11 @@ static const unsigned int ring_flags[] = {
 int ring_init(struct ring *r, unsigned int sq_entries, unsigned int cq_entries,
 	      unsigned int extra_flags)
 {
+	bool moves = extra_flags & RING_MOVES;
 	int err = -EINVAL;
 
-	for (unsigned int i = 0; i < sizeof(ring_flags) / sizeof(ring_flags[0]); i++) {
+	extra_flags &= ~RING_MOVES;
+	for (unsigned int i = moves ? 1 : 0; i < sizeof(ring_flags) / sizeof(ring_flags[0]); i++) {
 		struct io_uring_params p = {
 			.flags = ring_flags[i] | extra_flags | IORING_SETUP_CQSIZE |
 				 IORING_SETUP_CLAMP,
@@ -45,8 +47,9 @@ int ring_init(struct ring *r, unsigned int sq_entries, unsigned int cq_entries,
 	if (err < 0)
 		return err;
 	r->made = true;
-	/* A saving only: the ring works without. */
-	(void) io_uring_register_ring_fd(&r->uring);
+	/* A saving only: the ring works without. It is the thread's that does it. */
+	if (!moves)
+		(void) io_uring_register_ring_fd(&r->uring);
 	/* Nothing of ours must live on in a child: see design rule on copies of /dev/ublkcN. */
 	(void) io_uring_ring_dontfork(&r->uring);
 	return 0;

@@ -21,10 +21,13 @@ struct ring {
 	unsigned int cqe_flags; /* IORING_CQE_F_* of the completion whose done() runs */
 };
 
+/* Of extra_flags, and not the kernel's: threads use the ring one after another. */
+#define RING_MOVES (1U << 31)
+
 /** ring_init - a ring for one thread that submits and reaps by itself (SINGLE_ISSUER,
  * DEFER_TASKRUN) or, where the kernel lacks these, with COOP_TASKRUN, or plain.
  *  @sq_entries, @cq_entries: powers of two are taken as they are, others rounded up by the kernel
- *  @extra_flags: IORING_SETUP_SQE128 for control commands, or 0
+ *  @extra_flags: IORING_SETUP_SQE128 for control commands, RING_MOVES, or 0
  *  Return: 0 or -errno */
 int ring_init(struct ring *r, unsigned int sq_entries, unsigned int cq_entries,
 	      unsigned int extra_flags);

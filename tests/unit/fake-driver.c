@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -485,15 +486,24 @@ int __wrap_nanosleep(const struct timespec *t, struct timespec *left)
 
 /* ---- the guard */
 
+_Atomic unsigned int driver_guard_rests;
+
 static pthread_t guard_thread;
 static bool guard_runs;
 static int guard_sock = -1;
 
 static void *guard_body(void *arg)
 {
+	struct pollfd p = {.fd = guard_sock, .events = POLLIN};
+	struct guard guard;
+
 	fake_is_guard = true;
 	fake_inside++; /* what it allocates is not the daemon's */
-	(void) guard_serve(guard_sock, 0, true);
+	if (guard_init(&guard, guard_sock, 0) == 0)
+		while (guard_serve(&guard) == 1) {
+			atomic_fetch_add(&driver_guard_rests, 1);
+			(void) poll(&p, 1, -1);
+		}
 	return NULL;
 }
 

@@ -64,6 +64,9 @@ extern struct fake_driver driver;
 /* This thread is the guard. */
 extern _Thread_local bool fake_is_guard;
 
+/* How often the guard had nothing to do and ended a session. */
+extern _Atomic unsigned int driver_guard_rests;
+
 /* One of the calls taken over here is made, and may fail; only test-fail-nth has it. */
 bool bed_may_fail(const char *call) __attribute__((weak));
 

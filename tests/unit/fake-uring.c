@@ -371,6 +371,14 @@ static void poll_add(struct fake_ring *r, const struct io_uring_sqe *sqe)
 
 static void cancel(struct fake_ring *r, const struct io_uring_sqe *sqe)
 {
+	for (unsigned int i = 0; i < FAKE_POLLS_MAX; i++) {
+		if (!r->polls[i].in_use || r->polls[i].user_data != sqe->addr)
+			continue;
+		r->polls[i].in_use = false;
+		fake_post(r, sqe->user_data, 0, 0);
+		fake_post(r, sqe->addr, -ECANCELED, 0);
+		return;
+	}
 	for (unsigned int i = 0; i < r->n_ops; i++) {
 		if (!r->ops[i].in_use || r->ops[i].sqe.user_data != sqe->addr)
 			continue;

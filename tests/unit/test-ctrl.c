@@ -755,6 +755,53 @@ static void real_guard_executes(void)
 	end_driver();
 }
 
+static void pass_time(void)
+{
+	fake_timeout();
+	(void) poll(NULL, 0, 2);
+}
+
+static void real_guard_rests(void)
+{
+	begin_driver();
+	for (unsigned int i = 0; i < 4; i++) {
+		unsigned int before = atomic_load(&driver_guard_rests);
+
+		/* One that takes its time keeps it up. */
+		driver.fault = (struct fake_fault){.op = UBLK_U_CMD_GET_FEATURES, .late = true};
+		ISSUE(ctrl_get_features(ctrl, cmd(i), 0));
+		for (unsigned int j = 0; j < 4; j++)
+			pass_time();
+		CHECK_EQ(atomic_load(&driver_guard_rests), before);
+		driver_release();
+		dispatch_until(i + 1);
+		check_done(i, 0);
+		for (unsigned int j = 0; atomic_load(&driver_guard_rests) == before; j++) {
+			CHECK(j < 2000);
+			pass_time();
+		}
+	}
+	end_driver();
+}
+
+/* The command comes in the very turn in which the time is over. */
+static void real_guard_is_asked_as_it_rests(void)
+{
+	for (unsigned int i = 0; i < 20; i++) {
+		begin_driver();
+		ISSUE(ctrl_get_features(ctrl, cmd(0), 0));
+		dispatch_until(1);
+		pass_time();
+		fake_lock();
+		ISSUE(ctrl_get_features(ctrl, cmd(1), 0));
+		fake_timeout();
+		fake_unlock();
+		dispatch_until(2);
+		check_done(1, 0);
+		end_driver();
+	}
+}
+
 static void real_guard_maps_memory(void)
 {
 	int fd, lost;
@@ -898,6 +945,8 @@ int main(int argc, char **argv)
 		CASE(guard_is_killed),
 		CASE(guards_that_never_get_ready),
 		CASE(real_guard_executes),
+		CASE(real_guard_rests),
+		CASE(real_guard_is_asked_as_it_rests),
 		CASE(real_guard_maps_memory),
 		CASE(real_guard_cancels),
 		CASE(real_guard_many_commands),

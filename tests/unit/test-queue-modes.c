@@ -645,6 +645,7 @@ static void refused_commit_is_the_end(void)
 static void many_results_are_one_command(void)
 {
 	begin(DATA_COPY_DRIVER, true, 32);
+	fake.features = 1U << 17; /* NO_IOWAIT, of which the fake counts the calls */
 	fake.on_op = hold;
 	fake.idle = finish_all;
 	for (int j = 0; j < 32; j++)
@@ -653,6 +654,7 @@ static void many_results_are_one_command(void)
 	CHECK_EQ(n_commands(UBLK_U_IO_COMMIT_IO_CMDS), 1);
 	CHECK_EQ(n_commands(UBLK_U_IO_FETCH_IO_CMDS), 1);
 	CHECK_EQ(fake.max_tags, 32);
+	CHECK_EQ(fake.n_enters, 5);
 }
 
 enum { MANY = 4096 };
@@ -952,6 +954,31 @@ static bool step_release_all(void)
 	return true;
 }
 
+static bool step_send_all(void)
+{
+	for (unsigned int i = 0; i < n_requests; i++)
+		fake_send_any(ublk, 0, &requests[i]);
+	return true;
+}
+
+static bool step_no_tick_to_come(void)
+{
+	CHECK(all_done() && !queue->tick_armed);
+	fake_end(ublk);
+	return true;
+}
+
+/* Who gathers results has a tick to come, but not for ever. */
+static void idle_queue_sleeps(void)
+{
+	begin(DATA_COPY_DRIVER, true, 8);
+	fake.on_op = hold;
+	for (int j = 0; j < 8; j++)
+		ask(UBLK_IO_OP_READ, 0, 8);
+	STEPS(step_send_all, step_release_all, step_time, step_no_tick_to_come);
+	run();
+}
+
 /* What was read into it is not yet the client's, what was written not yet the file's. */
 static void memory_of_the_busy_stays(void)
 {
@@ -1176,6 +1203,7 @@ int main(void)
 		CASE(shared_memory_out_of_bounds),
 		CASE(memory_is_given_back),
 		CASE(small_requests_need_no_timer),
+		CASE(idle_queue_sleeps),
 		CASE(memory_of_the_busy_stays),
 		CASE(memory_of_what_is_being_committed_stays),
 		CASE(memory_of_what_arrives_stays),
