@@ -837,6 +837,11 @@ static void queue_dies_during_a_stop(void)
 	END();
 }
 
+static bool a_queue_has_failed(void *arg)
+{
+	return ((struct device *) arg)->queue_failed;
+}
+
 static void queue_dies_during_a_start(void)
 {
 	struct fake_request r = ask(UBLK_IO_OP_READ, 0, 8);
@@ -850,7 +855,7 @@ static void queue_dies_during_a_start(void)
 		bed_turn_ms(1);
 	fail_queues("submit", -ENXIO, 1);
 	CHECK(fake_send_any(driver.devs[0].ublk, 0, &r));
-	bed_turn_ms(20);
+	CHECK(bed_until(a_queue_has_failed, d));
 	driver_release();
 	CHECK(bed_until(is_idle, d));
 	CHECK_EQ(d->state, DEVICE_FAILED);
