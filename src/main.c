@@ -24,6 +24,7 @@
 #include "device/config.h"
 #include "device/explain.h"
 #include "device/manager.h"
+#include "device/state.h"
 #include "target/options.h"
 #include "target/registry.h"
 #include "ublk/ctrl.h"
@@ -51,7 +52,7 @@ struct app {
 	struct ctrl *ctrl;
 	struct manager *manager;
 	struct bus *bus;
-	int lock;
+	int lock, state_dir;
 	uint64_t told; /* what the service manager knows, as on_post() sums it up */
 };
 
@@ -297,6 +298,15 @@ static int on_terminate(sd_event_source *s, const struct signalfd_siginfo *si, v
 	return 0;
 }
 
+/* Restart: the kernel keeps the devices, the next ublkd goes on with them. Nothing of them is ended
+ * in an orderly way here, for whoever is killed cannot either. */
+static int on_leave(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
+{
+	log_info("leaving, the devices stay for the ublkd after this one");
+	(void) sd_notify(0, "STOPPING=1");
+	_exit(EXIT_SUCCESS);
+}
+
 static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
 {
 	struct reload_result result = {0};
@@ -350,6 +360,8 @@ static int handle_signals(struct app *a)
 		r = sd_event_add_signal(a->event, NULL, SIGINT, on_terminate, a);
 	if (r >= 0)
 		r = sd_event_add_signal(a->event, NULL, SIGHUP, on_hangup, a);
+	if (r >= 0)
+		r = sd_event_add_signal(a->event, NULL, SIGUSR2, on_leave, a);
 	return r;
 }
 
@@ -362,6 +374,7 @@ static void block_signals(void)
 	(void) sigaddset(&set, SIGTERM);
 	(void) sigaddset(&set, SIGINT);
 	(void) sigaddset(&set, SIGHUP);
+	(void) sigaddset(&set, SIGUSR2);
 	(void) sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
@@ -390,6 +403,22 @@ static int lock_runtime_dir(struct app *a, const char *dir)
 	if (flock(a->lock, LOCK_EX | LOCK_NB) < 0) {
 		log_error("another ublkd is running ('%s' is locked): stop that one first", path);
 		return -EBUSY;
+	}
+	return 0;
+}
+
+static int open_state(struct app *a, const char *dir)
+{
+	a->state_dir = state_open(dir);
+	if (a->state_dir == -EPERM) {
+		log_error("'%s/state' can be written by others: remove it", dir);
+		return -EPERM;
+	}
+	if (a->state_dir < 0) {
+		log_full(LOG_WARNING, -a->state_dir, NULL, NULL, 0,
+			 "no '%s/state' (%s): should ublkd die, its devices end", dir,
+			 strerror(-a->state_dir));
+		a->state_dir = -1;
 	}
 	return 0;
 }
@@ -423,6 +452,7 @@ static int build(struct app *a)
 	r = manager_new(a->event, a->ctrl, &a->paths, &a->config, &a->manager);
 	if (r < 0)
 		return r;
+	manager_set_state_dir(a->manager, a->state_dir);
 	r = sd_event_add_post(a->event, NULL, on_post, a);
 	if (r < 0)
 		return r;
@@ -439,13 +469,15 @@ static void tear_down(struct app *a)
 	(void) ctrl_free(a->ctrl);
 	(void) sd_event_unref(a->event);
 	config_paths_release(&a->paths);
+	if (a->state_dir >= 0)
+		(void) close(a->state_dir);
 	if (a->lock >= 0)
 		(void) close(a->lock);
 }
 
 static int run(const struct arguments *arguments)
 {
-	struct app a = {.lock = -1};
+	struct app a = {.lock = -1, .state_dir = -1};
 	int status = EXIT_FAILURE;
 	int r;
 
@@ -458,6 +490,8 @@ static int run(const struct arguments *arguments)
 	}
 	log_set_level(a.config.log_level);
 	r = lock_runtime_dir(&a, arguments->runtime_dir);
+	if (r >= 0)
+		r = open_state(&a, arguments->runtime_dir);
 	if (r >= 0)
 		r = build(&a);
 	if (r < 0)

@@ -24,6 +24,11 @@ static const char *const autostart_names[] = {
 	[AUTOSTART_YES] = "yes",
 	NULL,
 };
+static const char *const recovery_names[] = {
+	[RECOVERY_AUTO] = "auto",	[RECOVERY_NO] = "no",
+	[RECOVERY_REISSUE] = "reissue", [RECOVERY_REQUEUE] = "requeue",
+	[RECOVERY_FAIL_IO] = "fail-io", NULL,
+};
 static const char *const cpu_policy_names[] = {
 	[CPU_POLICY_BATCH] = "batch",
 	[CPU_POLICY_OTHER] = "other",
@@ -86,6 +91,8 @@ const struct ub_opt device_options[] = {
 	    .max = FOUR_GIGABYTES - 4096, .help = "largest write of zeroes; unset: as the backing"),
 	ROW(BOOL, "Device", partition_scan, "PartitionScan", .dflt = "yes",
 	    .help = "look for partitions when the device starts"),
+	ROW(ENUM, "Device", recovery, "Recovery", .values = recovery_names, .dflt = "auto",
+	    .help = "what happens to I/O while ublkd is away: reissue, requeue, fail-io, no"),
 	ROW(UINT, "Queue", queues, "Count", .min = 1, .max = 4096, .bus_key = "Queues",
 	    .help = "hardware queues, one thread each; unset: DefaultQueues="),
 	ROW(UINT, "Queue", depth, "Depth", .min = 1, .max = 4096, .bus_key = "QueueDepth",
@@ -415,6 +422,16 @@ int device_config_id(const struct device_config *c)
 		return -1;
 	assert(id <= DEVICE_ID_MAX);
 	return (int) id;
+}
+
+enum recovery device_config_recovery(const struct device_config *c)
+{
+	if (c->recovery != RECOVERY_AUTO)
+		return (enum recovery) c->recovery;
+	/* Memory that clients handed to a server is gone with it. */
+	if (device_config_shares_memory(c))
+		return RECOVERY_NO;
+	return c->target->repeatable ? RECOVERY_REISSUE : RECOVERY_REQUEUE;
 }
 
 bool device_config_shares_memory(const struct device_config *c)

@@ -18,6 +18,16 @@ enum autostart { AUTOSTART_NO, AUTOSTART_YES };
 /* auto: as the backing has it */
 enum choice { CHOICE_AUTO, CHOICE_NO, CHOICE_YES };
 
+/* What the kernel does with requests while nobody serves the device. auto: reissue or requeue, as
+ * the target can bear it */
+enum recovery {
+	RECOVERY_AUTO,
+	RECOVERY_NO, /* the device ends with its server */
+	RECOVERY_REISSUE, /* all wait, those that the server had are given to the next one */
+	RECOVERY_REQUEUE, /* those that the server had fail, others wait */
+	RECOVERY_FAIL_IO, /* all fail */
+};
+
 enum cpu_policy { CPU_POLICY_BATCH, CPU_POLICY_OTHER };
 
 #define DEVICE_ID_MAX 1048575
@@ -46,6 +56,7 @@ struct device_config {
 	uint64_t discard_granularity, discard_alignment;
 	uint64_t max_discard, max_write_zeroes;
 	bool partition_scan;
+	int recovery; /* enum recovery */
 	/* [Queue] */
 	uint32_t queues; /* 0: the daemon's default */
 	uint32_t depth; /* 0: the daemon's default */
@@ -75,6 +86,9 @@ struct device_config *device_config_free(struct device_config *c);
 
 /** device_config_id - the wanted id, -1 for auto; only for a checked configuration */
 int device_config_id(const struct device_config *c);
+
+/** device_config_recovery - what Recovery= comes to, never RECOVERY_AUTO */
+enum recovery device_config_recovery(const struct device_config *c);
 
 /** device_config_shares_memory - SharedMemory= is not no
  *  device_config_memory_file - the file it names; NULL: none */

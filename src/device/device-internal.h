@@ -10,6 +10,7 @@
 #include "device/device.h"
 #include "device/job.h"
 #include "device/queue-thread.h"
+#include "device/state.h"
 #include "target/dev.h"
 #include "ublk/ctrl.h"
 #include "ublk/data-path.h"
@@ -30,6 +31,7 @@ struct device_kernel {
 	int dev_id; /* -1: not added */
 	bool stopped; /* STOP_DEV returned: there is no disk (any more) */
 	uint64_t cookie;
+	uint64_t recovery_flags; /* UBLK_F_USER_RECOVERY..., 0: it ends with us */
 	struct ublksrv_ctrl_dev_info info;
 	struct ublk_params params;
 	struct data_path path; /* in force while the device is added */
@@ -39,6 +41,7 @@ struct device_kernel {
 	unsigned int n_threads; /* started, not yet done */
 	unsigned int n_armed, n_exited;
 	int arm_error, exit_error; /* of a queue, 0: none */
+	bool saved; /* there is a state file: it can be recovered */
 	bool fell_back; /* said so */
 	bool quitting; /* the queues were told to end */
 	bool aborting; /* ... and before that, to fail what they hold */
@@ -94,6 +97,11 @@ struct device {
 	void (*down)(struct device *d); /* what follows the teardown */
 	int res; /* of the awaited step */
 	unsigned int i; /* loop counter that survives awaits */
+	bool recovering; /* the start is one of a device that the kernel kept */
+	bool keep; /* the teardown leaves it to the kernel, to be recovered */
+	unsigned int n_recoveries; /* in a row, each soon after the one before */
+	uint64_t recovered_usec; /* CLOCK_MONOTONIC */
+	char backing[STATE_BACKING_MAX]; /* which files it is backed by, as in its state file */
 	bool cancelled; /* the start's time is up, or the daemon stops */
 	struct device_stop_options stop;
 	struct ctrl_cmd cmd;
@@ -129,6 +137,12 @@ void device_step(struct device *d, const char *sub_state);
  * be gone when it returns. */
 void device_finish(struct device *d, enum device_state state);
 
+/** device_is_up - the kernel has it, or an operation is under way */
+bool device_is_up(const struct device *d);
+
+/** device_cancel - the start under way is to be given up */
+void device_cancel(struct device *d);
+
 /** device_begin - start a sequence; the caller has checked that none runs */
 void device_begin(struct device *d, const char *operation, void (*run)(struct device *d),
 		  enum device_state state);
@@ -147,9 +161,23 @@ void device_resume(struct device *d, int res);
 
 /* ---- device-start.c, device-stop.c */
 
-/** device_run_start, device_run_stop - the two sequences, for device_begin() */
+/** device_run_start, device_run_recover, device_run_stop - the sequences, for device_begin() */
 void device_run_start(struct device *d);
+void device_run_recover(struct device *d);
 void device_run_stop(struct device *d);
+
+/** device_open_target - awaitable: the target's open(), on a job thread */
+void device_open_target(struct device *d);
+
+/** device_raise - go on with the part of the sequence that starts and recoveries share: the queues,
+ * and the command that lets requests in; device_start_undo - go back instead */
+void device_raise(struct device *d);
+void device_start_undo(struct device *d);
+
+/** device_fail_from_target, device_fail_from_kernel - d->failure from what the last step said
+ *  Return: -errno */
+int device_fail_from_target(struct device *d);
+int device_fail_from_kernel(struct device *d, const char *command);
 
 /** device_teardown - undo whatever of d->kernel and the open target there is, then call @after */
 void device_teardown(struct device *d, void (*after)(struct device *d));
@@ -160,6 +188,19 @@ void device_escalate(struct device *d);
 /** device_on_queue_armed, device_on_queue_exited - news of the queue threads */
 void device_on_queue_armed(struct queue_thread *t);
 void device_on_queue_exited(struct queue_thread *t);
+
+/* ---- device-recover.c */
+
+/** recovery_flags - what of UBLK_F_* to add the device with; Return: 0, or -errno with @f set */
+int recovery_flags(const struct device *d, uint64_t *ret, struct failure *f);
+
+/** recovery_save, recovery_forget - its state file; the target is open. Return: 0 or -errno, which
+ * is logged */
+int recovery_save(struct device *d);
+void recovery_forget(struct device *d);
+
+/** recovery_after_failure - for device_teardown(): a queue failed, the kernel has the device */
+void recovery_after_failure(struct device *d);
 
 /* ---- device-pools.c */
 
@@ -182,6 +223,8 @@ struct ctrl *manager_ctrl(const struct manager *m);
 struct mailbox *manager_mailbox(struct manager *m);
 sd_event *manager_event(const struct manager *m);
 uint64_t manager_features(const struct manager *m);
+/** manager_state_dir - where state files are, -1: nowhere */
+int manager_state_dir(const struct manager *m);
 /** manager_next_cookie - differs from device to device */
 uint64_t manager_next_cookie(struct manager *m);
 uint64_t manager_next_start(struct manager *m);

@@ -5,6 +5,7 @@
  *   open the target (job) -> ADD_DEV -> SET_PARAMS -> queue threads, each FETCHing all its tags
  *   -> START_DEV -> GET_PARAMS -> running
  *
+ * A device that the kernel kept comes to its queues another way: device-recover.c.
  * Everything that can fail comes before START_DEV. A failure at any step undoes all of it through
  * device_teardown(), the same way a stop does.
  */
@@ -56,6 +57,7 @@ static void target_fix_limits(struct device *d)
 	dev_init(&d->dev, c->name);
 	limits_before_open(&d->dev.limits, c);
 	d->dev.block_size_fixed = c->logical_block_size != 0;
+	d->dev.recovering = d->recovering;
 }
 
 static int target_prepare(struct device *d)
@@ -87,7 +89,16 @@ static void work_open(struct job *j)
 				   t->name, strerror(-d->res));
 }
 
-static int fail_from_target(struct device *d)
+void device_open_target(struct device *d)
+{
+	device_step(d, "open");
+	d->queue_failed = false;
+	d->target_opened = false;
+	target_fix_limits(d);
+	device_run_job(d, work_open);
+}
+
+int device_fail_from_target(struct device *d)
 {
 	const struct failure *f = &d->dev.failure;
 
@@ -101,7 +112,7 @@ static int fail_from_target(struct device *d)
 
 /* ---- the kernel */
 
-static int fail_from_kernel(struct device *d, const char *command)
+int device_fail_from_kernel(struct device *d, const char *command)
 {
 	int r = d->res;
 
@@ -159,13 +170,12 @@ static void issue_add(struct device *d)
 	const struct daemon_config *dc = manager_get_config(d->manager);
 	struct ctrl_cmd *cmd = device_cmd(d);
 
-	d->kernel.cookie = manager_next_cookie(d->manager);
 	cmd->info = (struct ublksrv_ctrl_dev_info){
 		.nr_hw_queues = (uint16_t) (c->queues ? c->queues : dc->default_queues),
 		.queue_depth = (uint16_t) queue_depth(d),
 		.max_io_buf_bytes = d->dev.limits.max_io_bytes,
 		.dev_id = (uint32_t) device_config_id(c),
-		.flags = d->kernel.path.flags | partition_scan_flag(d),
+		.flags = d->kernel.path.flags | d->kernel.recovery_flags | partition_scan_flag(d),
 		.ublksrv_flags = d->kernel.cookie,
 	};
 	d->kernel.info = cmd->info; /* what was asked, until the answer is in */
@@ -185,7 +195,7 @@ static int fail_add(struct device *d)
 		return failure_set(&d->failure, FAILURE_LIMITS_EXCEEDED, d->res,
 				   "the driver has as many devices as it may: raise "
 				   "/sys/module/ublk_drv/parameters/ublks_max");
-	return fail_from_kernel(d, "ADD_DEV");
+	return device_fail_from_kernel(d, "ADD_DEV");
 }
 
 /* The driver cuts what it does not like without a word: compare. */
@@ -392,7 +402,13 @@ static void start_failed(struct device *d)
 	/* Cancelled, and not because its time was up. */
 	(void) failure_set(&d->failure, FAILURE_SHUTTING_DOWN, ESHUTDOWN,
 			   "the start was cancelled: ublkd is shutting down");
-	device_finish(d, DEVICE_FAILED);
+	device_finish(d, d->keep ? DEVICE_QUIESCED : DEVICE_FAILED);
+}
+
+void device_start_undo(struct device *d)
+{
+	d->keep = d->recovering;
+	device_teardown(d, start_failed);
 }
 
 static int prepare_params(struct device *d)
@@ -411,13 +427,30 @@ static int prepare_params(struct device *d)
 				  &d->failure);
 }
 
+/* A device that could not be found again must not outlive us. */
+static int prepare_recovery(struct device *d)
+{
+	struct device_kernel *k = &d->kernel;
+	int r = recovery_flags(d, &k->recovery_flags, &d->failure);
+
+	k->cookie = manager_next_cookie(d->manager);
+	if (r == 0 && k->recovery_flags && recovery_save(d) < 0)
+		k->recovery_flags = 0;
+	return r;
+}
+
 static int after_open(struct device *d)
 {
+	int r;
+
 	if (d->res < 0)
-		return fail_from_target(d);
+		return device_fail_from_target(d);
 	if (d->cancelled)
 		return -ECANCELED;
-	return choose_data_path(d) < 0 ? -EINVAL : prepare_params(d);
+	r = choose_data_path(d);
+	if (r == 0)
+		r = prepare_params(d);
+	return r < 0 ? r : prepare_recovery(d);
 }
 
 static int after_started(struct device *d)
@@ -425,7 +458,7 @@ static int after_started(struct device *d)
 	const struct ublk_params *got = &d->cmd.params;
 
 	if (d->res < 0)
-		return fail_from_kernel(d, "GET_PARAMS");
+		return device_fail_from_kernel(d, "GET_PARAMS");
 	if (!params_same(&d->kernel.params, got))
 		return failure_set(&d->failure, FAILURE_KERNEL_FAILED, EINVAL,
 				   "the driver did not take the parameters it was given");
@@ -436,62 +469,75 @@ static int after_started(struct device *d)
 	return 0;
 }
 
-void device_run_start(struct device *d)
+/* The next part of the sequence. */
+static void go_on(struct device *d, void (*run)(struct device *d))
+{
+	d->run = run;
+	d->co = (struct co){0};
+	run(d);
+}
+
+static void run_start_dev(struct device *d)
 {
 	struct ctrl *ctrl = manager_ctrl(d->manager);
 	int dev_id = d->kernel.dev_id;
-	int r;
 
 	CO_BEGIN(&d->co);
 
-	device_step(d, "open");
-	d->kernel = (struct device_kernel){.dev_id = -1, .char_fd = -1, .stopped = true};
-	d->queue_failed = false;
-	d->target_opened = false;
-	target_fix_limits(d);
-	CO_AWAIT(&d->co, device_run_job(d, work_open));
-	if (after_open(d) < 0)
-		return device_teardown(d, start_failed);
-
-	device_step(d, "add-dev");
-	CO_AWAIT(&d->co, issue_add(d));
+	device_step(d, "start-dev");
+	d->kernel.stopped = false;
+	CO_AWAIT(&d->co, ctrl_start_dev(ctrl, device_cmd(d), dev_id, getpid(),
+					manager_get_config(d->manager)->start_timeout_usec));
 	if (d->res < 0) {
-		(void) fail_add(d);
-		return device_teardown(d, start_failed);
-	}
-	if (check_granted(d, &d->cmd.info) < 0 || d->cancelled)
-		return device_teardown(d, start_failed);
-
-	device_step(d, "set-params");
-	d->cmd.params = d->kernel.params;
-	CO_AWAIT(&d->co,
-		 ctrl_set_params(ctrl, device_cmd(d), d->kernel.dev_id, DEVICE_CTRL_TIMEOUT_USEC));
-	if (d->res < 0) {
-		(void) fail_from_kernel(d, "SET_PARAMS");
-		return device_teardown(d, start_failed);
+		(void) device_fail_from_kernel(d, "START_DEV");
+		return device_start_undo(d);
 	}
 
-	/* Before the first FETCH: nothing that can fail may stand between those and START_DEV. */
-	if (device_config_memory_file(d->config)) {
-		device_step(d, "shared-memory");
-		CO_AWAIT(&d->co, device_run_job(d, work_open_memory));
-		if (d->res < 0) {
-			(void) fail_open_memory(d);
-			return device_teardown(d, start_failed);
-		}
-		CO_AWAIT(&d->co, device_pools_add_file(d));
-		if (d->res < 0 || d->cancelled)
-			return device_teardown(d, start_failed);
-	}
+	device_step(d, "get-params");
+	CO_AWAIT(&d->co, ctrl_get_params(ctrl, device_cmd(d), dev_id, DEVICE_CTRL_TIMEOUT_USEC));
+	if (after_started(d) < 0 || d->cancelled || d->queue_failed)
+		return device_start_undo(d);
+
+	log_full(LOG_INFO, 0, device_get_name(d), NULL, 0, "serving '%s' as /dev/ublkb%d",
+		 d->config->target->name, dev_id);
+	return device_finish(d, DEVICE_RUNNING);
+
+	CO_END(&d->co);
+}
+
+static void run_end_recovery(struct device *d)
+{
+	CO_BEGIN(&d->co);
+
+	device_step(d, "end-recovery");
+	/* Without a limit: there is no way back that the kernel likes. */
+	CO_AWAIT(&d->co, ctrl_end_recovery(manager_ctrl(d->manager), device_cmd(d),
+					   d->kernel.dev_id, getpid(), 0));
+	if (d->res < 0)
+		(void) device_fail_from_kernel(d, "END_USER_RECOVERY");
+	if (d->res < 0 || d->queue_failed)
+		return device_start_undo(d);
+	log_full(LOG_INFO, 0, device_get_name(d), NULL, 0, "recovered /dev/ublkb%d",
+		 d->kernel.dev_id);
+	return device_finish(d, DEVICE_RUNNING);
+
+	CO_END(&d->co);
+}
+
+static void run_queues(struct device *d)
+{
+	int dev_id = d->kernel.dev_id;
+
+	CO_BEGIN(&d->co);
 
 	device_step(d, "queue-affinity");
 	if (alloc_threads(d) < 0) {
 		(void) failure_set(&d->failure, FAILURE_NO_MEMORY, ENOMEM, "out of memory");
-		return device_teardown(d, start_failed);
+		return device_start_undo(d);
 	}
 	for (d->i = 0; d->i < count_threads(&d->kernel); d->i++) {
-		CO_AWAIT(&d->co, ctrl_get_queue_affinity(ctrl, device_cmd(d), dev_id,
-							 d->i / d->kernel.threads_per_queue,
+		CO_AWAIT(&d->co, ctrl_get_queue_affinity(manager_ctrl(d->manager), device_cmd(d),
+							 dev_id, d->i / d->kernel.threads_per_queue,
 							 DEVICE_CTRL_TIMEOUT_USEC));
 		/* Where to run is advice: without it the queue runs anywhere. */
 		if (d->res >= 0 && affinity_of_queue(d, &d->kernel.threads[d->i].cpus) == 0)
@@ -503,38 +549,69 @@ void device_run_start(struct device *d)
 	if (d->res < 0) {
 		(void) failure_set(&d->failure, FAILURE_KERNEL_FAILED, d->res,
 				   "cannot open /dev/ublkc%d: %s", dev_id, strerror(-d->res));
-		return device_teardown(d, start_failed);
+		return device_start_undo(d);
 	}
 	if (d->cancelled)
-		return device_teardown(d, start_failed);
+		return device_start_undo(d);
 
 	device_step(d, "fetch");
-	r = start_queues(d);
-	if (r < 0)
-		return device_teardown(d, start_failed);
+	if (start_queues(d) < 0)
+		return device_start_undo(d);
 	CO_AWAIT(&d->co, (void) 0);
 	if (d->res < 0) {
 		(void) fail_from_queues(d);
-		return device_teardown(d, start_failed);
+		return device_start_undo(d);
 	}
+	return go_on(d, d->recovering ? run_end_recovery : run_start_dev);
 
-	device_step(d, "start-dev");
-	d->kernel.stopped = false;
-	CO_AWAIT(&d->co, ctrl_start_dev(ctrl, device_cmd(d), dev_id, getpid(),
-					manager_get_config(d->manager)->start_timeout_usec));
+	CO_END(&d->co);
+}
+
+void device_raise(struct device *d)
+{
+	go_on(d, run_queues);
+}
+
+void device_run_start(struct device *d)
+{
+	CO_BEGIN(&d->co);
+
+	d->kernel = (struct device_kernel){.dev_id = -1, .char_fd = -1, .stopped = true};
+	CO_AWAIT(&d->co, device_open_target(d));
+	if (after_open(d) < 0)
+		return device_start_undo(d);
+
+	device_step(d, "add-dev");
+	CO_AWAIT(&d->co, issue_add(d));
 	if (d->res < 0) {
-		(void) fail_from_kernel(d, "START_DEV");
-		return device_teardown(d, start_failed);
+		(void) fail_add(d);
+		return device_start_undo(d);
+	}
+	if (check_granted(d, &d->cmd.info) < 0 || d->cancelled)
+		return device_start_undo(d);
+
+	device_step(d, "set-params");
+	d->cmd.params = d->kernel.params;
+	CO_AWAIT(&d->co, ctrl_set_params(manager_ctrl(d->manager), device_cmd(d), d->kernel.dev_id,
+					 DEVICE_CTRL_TIMEOUT_USEC));
+	if (d->res < 0) {
+		(void) device_fail_from_kernel(d, "SET_PARAMS");
+		return device_start_undo(d);
 	}
 
-	device_step(d, "get-params");
-	CO_AWAIT(&d->co, ctrl_get_params(ctrl, device_cmd(d), dev_id, DEVICE_CTRL_TIMEOUT_USEC));
-	if (after_started(d) < 0 || d->cancelled || d->queue_failed)
-		return device_teardown(d, start_failed);
-
-	log_full(LOG_INFO, 0, device_get_name(d), NULL, 0, "serving '%s' as /dev/ublkb%d",
-		 d->config->target->name, dev_id);
-	return device_finish(d, DEVICE_RUNNING);
+	/* Before the first FETCH: nothing that can fail may stand between those and START_DEV. */
+	if (device_config_memory_file(d->config)) {
+		device_step(d, "shared-memory");
+		CO_AWAIT(&d->co, device_run_job(d, work_open_memory));
+		if (d->res < 0) {
+			(void) fail_open_memory(d);
+			return device_start_undo(d);
+		}
+		CO_AWAIT(&d->co, device_pools_add_file(d));
+		if (d->res < 0 || d->cancelled)
+			return device_start_undo(d);
+	}
+	return device_raise(d);
 
 	CO_END(&d->co);
 }

@@ -65,12 +65,21 @@ static void queues_release(struct device *d)
 
 static void failed_finished(struct device *d)
 {
+	if (d->keep)
+		return recovery_after_failure(d);
 	device_finish(d, DEVICE_FAILED);
+}
+
+/* Its requests, those that no queue has answered, wait in the kernel for the next queues. */
+static bool can_recover(const struct device *d)
+{
+	return d->kernel.recovery_flags && d->kernel.exit_error < 0;
 }
 
 static void device_run_failed(struct device *d)
 {
 	device_step(d, "teardown");
+	d->keep = can_recover(d);
 	device_teardown(d, failed_finished);
 }
 
@@ -161,9 +170,9 @@ void device_teardown(struct device *d, void (*after)(struct device *d))
 	CO_BEGIN(&d->down_co);
 
 	/* A start that failed late, or a device whose queues failed: nobody's data is at stake. */
-	if (!k->stopped || d->queue_failed)
+	if ((!k->stopped || d->queue_failed) && !d->keep)
 		queues_abort(d);
-	if (!k->stopped && !d->queue_failed) {
+	if (!k->stopped && !d->queue_failed && !d->keep) {
 		device_step(d, "stop-dev");
 		CO_AWAIT(&d->down_co, ctrl_stop_dev(ctrl, device_cmd(d), k->dev_id, false, 0));
 		k->stopped = d->res >= 0 || d->res == -ENODEV;
@@ -183,7 +192,7 @@ void device_teardown(struct device *d, void (*after)(struct device *d))
 	queues_release(d);
 
 	/* With the queues failed the kernel has to see their end first. */
-	if (k->dev_id >= 0 && !k->stopped) {
+	if (k->dev_id >= 0 && !k->stopped && !d->keep) {
 		device_step(d, "stop-dev");
 		CO_AWAIT(&d->down_co, ctrl_stop_dev(ctrl, device_cmd(d), k->dev_id, false, 0));
 	}
@@ -193,7 +202,7 @@ void device_teardown(struct device *d, void (*after)(struct device *d))
 		CO_AWAIT(&d->down_co, (void) 0);
 	}
 	device_pools_release(d);
-	if (k->dev_id >= 0) {
+	if (k->dev_id >= 0 && !d->keep) {
 		device_step(d, "del-dev");
 		CO_AWAIT(&d->down_co,
 			 ctrl_del_dev(ctrl, device_cmd(d), k->dev_id, DEVICE_CTRL_TIMEOUT_USEC));
@@ -203,6 +212,8 @@ void device_teardown(struct device *d, void (*after)(struct device *d))
 		k->dev_id = -1;
 		k->cookie = 0;
 	}
+	if (!d->keep)
+		recovery_forget(d);
 
 	if (d->target_state) {
 		device_step(d, "close");

@@ -21,7 +21,7 @@
 static const char *const state_names[] = {
 	[DEVICE_DEFINED] = "defined", [DEVICE_STARTING] = "starting",
 	[DEVICE_RUNNING] = "running", [DEVICE_STOPPING] = "stopping",
-	[DEVICE_FAILED] = "failed",
+	[DEVICE_FAILED] = "failed",   [DEVICE_QUIESCED] = "quiesced",
 };
 
 const char *device_state_name(enum device_state s)
@@ -129,8 +129,8 @@ static int on_wait_timer(sd_event_source *s, uint64_t usec, void *arg)
 	(void) failure_set(&f, FAILURE_TIMEOUT, ETIMEDOUT,
 			   "device '%s' is still %s (at step '%s') after the time given to it",
 			   device_get_name(d), device_state_name(d->state), d->sub_state);
-	/* A start that nobody waits for any more is undone; a stop goes on. */
-	if (d->state == DEVICE_STARTING) {
+	/* A start that nobody waits for any more is undone; a stop or a recovery goes on. */
+	if (d->state == DEVICE_STARTING && !d->recovering) {
 		d->cancelled = true;
 		(void) failure_set(&d->failure, FAILURE_TIMEOUT, ETIMEDOUT, "%s", f.text);
 	}
@@ -164,7 +164,7 @@ void device_finish(struct device *d, enum device_state state)
 
 	d->operation = d->sub_state = "";
 	d->run = NULL;
-	d->cancelled = false;
+	d->cancelled = d->recovering = d->keep = false;
 	sd_event_source_disable_unref(TAKE_PTR(d->force_timer));
 	if (failure_is_set(&f))
 		log_full(d->stop.quiet && f.kind == FAILURE_DEVICE_BUSY ? LOG_DEBUG : LOG_ERR,
@@ -172,7 +172,7 @@ void device_finish(struct device *d, enum device_state state)
 	d->last_error = f;
 	d->failure = (struct failure){0};
 	/* Settings read meanwhile count from here on. */
-	if (d->changed && state != DEVICE_RUNNING) {
+	if (d->changed && state != DEVICE_RUNNING && state != DEVICE_QUIESCED) {
 		(void) device_config_free(d->config);
 		d->config = TAKE_PTR(d->changed);
 	}
@@ -194,6 +194,17 @@ void device_finish(struct device *d, enum device_state state)
 }
 
 /* ---- operations */
+
+bool device_is_up(const struct device *d)
+{
+	return d->run || d->state == DEVICE_RUNNING || d->state == DEVICE_QUIESCED;
+}
+
+void device_cancel(struct device *d)
+{
+	d->cancelled = true;
+	atomic_store(&d->dev.give_up, true);
+}
 
 void device_begin(struct device *d, const char *operation, void (*run)(struct device *d),
 		  enum device_state state)
@@ -225,6 +236,8 @@ int device_start(struct device *d, uint64_t timeout_usec, struct device_wait *w,
 	if (d->state == DEVICE_RUNNING)
 		return failure_set(f, FAILURE_DEVICE_RUNNING, EALREADY,
 				   "device '%s' is running already", device_get_name(d));
+	if (d->state == DEVICE_QUIESCED)
+		return device_recover(d, w, f);
 	r = manager_can_start(d->manager, f);
 	if (r < 0)
 		return r;
@@ -233,6 +246,22 @@ int device_start(struct device *d, uint64_t timeout_usec, struct device_wait *w,
 	device_add_wait(d, w, timeout_usec);
 	d->start_order = manager_next_start(d->manager);
 	device_begin(d, "start", device_run_start, DEVICE_STARTING);
+	return 0;
+}
+
+int device_recover(struct device *d, struct device_wait *w, struct failure *f)
+{
+	int r = device_refuse_if_at_work(d, f);
+
+	if (r == 0)
+		r = manager_can_start(d->manager, f);
+	if (r < 0)
+		return r;
+	assert(d->state == DEVICE_QUIESCED && d->kernel.dev_id >= 0);
+	device_add_wait(d, w, manager_get_config(d->manager)->start_timeout_usec);
+	d->start_order = manager_next_start(d->manager);
+	d->recovering = true;
+	device_begin(d, "recover", device_run_recover, DEVICE_STARTING);
 	return 0;
 }
 
@@ -245,7 +274,13 @@ int device_stop(struct device *d, const struct device_stop_options *o, struct de
 
 	if (r < 0)
 		return r;
-	if (!escalate && d->state != DEVICE_RUNNING)
+	if (d->state == DEVICE_QUIESCED && !o->force)
+		return failure_set(
+			f, FAILURE_DEVICE_BUSY, EBUSY,
+			"device '%s' is quiesced, and stopping it loses what is not written "
+			"yet: start it, which recovers it, or stop it with mode 'force'",
+			device_get_name(d));
+	if (!escalate && d->state != DEVICE_RUNNING && d->state != DEVICE_QUIESCED)
 		return failure_set(f, FAILURE_DEVICE_NOT_RUNNING, EALREADY,
 				   "device '%s' is not running", device_get_name(d));
 	if (!timeout_usec)
@@ -351,7 +386,8 @@ static void status_of_kernel(const struct device *d, struct device_status *s)
 	s->queue_depth = k->info.queue_depth;
 	s->max_io_bytes = k->info.max_io_buf_bytes;
 	(void) snprintf(s->char_device, sizeof(s->char_device), "/dev/ublkc%d", k->dev_id);
-	if (!k->stopped && (d->state == DEVICE_RUNNING || d->state == DEVICE_STOPPING)) {
+	if (!k->stopped && (d->state == DEVICE_RUNNING || d->state == DEVICE_STOPPING ||
+			    d->state == DEVICE_QUIESCED || d->recovering)) {
 		(void) snprintf(s->block_device, sizeof(s->block_device), "/dev/ublkb%d",
 				k->dev_id);
 		(void) data_path_format(s->data_path, &k->path);

@@ -5,6 +5,8 @@
  *   defined --start--> starting --> running --stop--> stopping --> defined
  *                         `-- a step failed: undone backwards --> failed (start is allowed again)
  *
+ *   quiesced --start (recover)--> starting --> running; a step failed --> quiesced
+ *
  * start and stop are sequences (stackless coroutines in device-start.c and device-stop.c). At most
  * one of them runs per device. What the device is doing outlives the caller's patience: a deadline
  * ends the wait for it, not the work.
@@ -28,9 +30,11 @@ enum device_state {
 	DEVICE_RUNNING,
 	DEVICE_STOPPING,
 	DEVICE_FAILED,
+	DEVICE_QUIESCED, /* the kernel has it, and nobody serves it */
 };
 
-/** device_state_name - "defined", "starting", "running", "stopping", "failed" */
+/** device_state_name - "defined", "starting", "running", "stopping", "failed",
+ *  "quiesced" */
 const char *device_state_name(enum device_state s);
 
 /*
@@ -56,6 +60,10 @@ struct device_stop_options {
  *  Return: 0 (accepted), or -errno with @f set (running, busy with another operation, shutting
  *  down) and @w unused. */
 int device_start(struct device *d, uint64_t timeout_usec, struct device_wait *w, struct failure *f);
+
+/** device_recover - serve a device again that the kernel kept (quiesced); as device_start(),
+ * without a limit of time: the old server's last write is waited for */
+int device_recover(struct device *d, struct device_wait *w, struct failure *f);
 
 /** device_stop - take the device down and delete it from the kernel; its definition stays.
  *  Fails with DeviceBusy, and leaves it running, if it is in use and not forced.

@@ -35,6 +35,10 @@ struct manager {
 	void *ready_arg;
 	unsigned int n_starting; /* autostarts not yet ended, those still to begin included */
 	unsigned int n_autostarts; /* of them under way */
+	int state_dir; /* borrowed; -1: none */
+	struct saved_device *
+		*saved; /* of an ublkd before this one; NULL where it was taken care of */
+	size_t n_saved;
 	struct sweep *sweep;
 	sd_event_source *sweep_timer;
 	void (*sweep_done)(struct manager *m); /* waits for the next look */
@@ -59,6 +63,10 @@ int manager_check_id(struct manager *m, const struct device_config *config,
  *  are being started have ended; manager_autostart_cancel - not, if it has not begun */
 void manager_autostart(struct manager *m, struct device *d);
 void manager_autostart_cancel(struct manager *m, struct device *d);
+
+/** manager_adopt - go on with a device that the kernel kept
+ *  @s: of its state file; @id: in the kernel */
+void manager_adopt(struct manager *m, struct saved_device *s, int id);
 
 /* ---- sweep.c */
 

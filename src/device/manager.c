@@ -48,6 +48,11 @@ uint64_t manager_features(const struct manager *m)
 	return m->features;
 }
 
+int manager_state_dir(const struct manager *m)
+{
+	return m->state_dir;
+}
+
 uint64_t manager_next_cookie(struct manager *m)
 {
 	return cookie_make(getpid(), ++m->n_cookies);
@@ -185,7 +190,7 @@ int manager_new(sd_event *event, struct ctrl *ctrl, const struct config_paths *p
 	m->paths = paths;
 	m->config = *config;
 	list_init(&m->devices);
-	m->mailbox.fd = -1;
+	m->mailbox.fd = m->state_dir = -1;
 	r = mailbox_init(&m->mailbox);
 	if (r < 0)
 		return r;
@@ -207,6 +212,7 @@ struct manager *manager_free(struct manager *m)
 	while (!list_empty(&m->devices))
 		(void) device_free(container_of(m->devices.next, struct device, link));
 	sweep_cancel(m);
+	state_free(m->saved, m->n_saved);
 	sd_event_source_disable_unref(m->shutdown_timer);
 	sd_event_source_disable_unref(m->ctrl_source);
 	sd_event_source_disable_unref(m->mailbox_source);
@@ -221,6 +227,11 @@ void manager_set_listener(struct manager *m, const struct manager_listener *l, v
 {
 	m->listener = l;
 	m->listener_arg = arg;
+}
+
+void manager_set_state_dir(struct manager *m, int dir)
+{
+	m->state_dir = dir;
 }
 
 /* ---- devices */
@@ -338,7 +349,7 @@ int manager_delete(struct manager *m, struct device *d, struct failure *f)
 		return failure_set(f, FAILURE_OPERATION_IN_PROGRESS, EBUSY,
 				   "device '%s' is %s: wait for it to end", device_get_name(d),
 				   device_state_name(d->state));
-	if (d->state == DEVICE_RUNNING)
+	if (d->state == DEVICE_RUNNING || d->state == DEVICE_QUIESCED)
 		return failure_set(f, FAILURE_DEVICE_RUNNING, EBUSY,
 				   "device '%s' is running: stop it first", device_get_name(d));
 	manager_forget(m, d);
@@ -347,7 +358,7 @@ int manager_delete(struct manager *m, struct device *d, struct failure *f)
 
 void manager_device_idle(struct manager *m, struct device *d)
 {
-	if (d->state == DEVICE_RUNNING)
+	if (d->state == DEVICE_RUNNING || d->state == DEVICE_QUIESCED)
 		d->doomed = false; /* its stop was refused: it stays, also after the next one */
 	else if (d->doomed || d->orphaned)
 		manager_forget(m, d);
@@ -406,6 +417,76 @@ static int autostart_one(struct manager *m, struct device *d, struct failure *f)
 	return r;
 }
 
+/* ---- devices that the kernel kept */
+
+/* What is in force is what its state file says; what its own file says now counts from the next
+ * start on. */
+static struct device *adopted_device(struct manager *m, struct saved_device *s, struct failure *f)
+{
+	struct device *d = manager_find(m, s->config->name);
+
+	if (!d) {
+		if (manager_add(m, s->config, &d, f) < 0)
+			return NULL;
+		d->orphaned = s->config->fragment_path;
+		s->config = NULL;
+	} else if (!device_config_equal(d->config, s->config)) {
+		d->changed = d->config;
+		d->config = TAKE_PTR(s->config);
+	}
+	return d;
+}
+
+static int adopt(struct manager *m, struct saved_device *s, int id, struct device_wait *w,
+		 struct failure *f)
+{
+	struct device *d = adopted_device(m, s, f);
+	struct data_path_wish wish;
+	int r;
+
+	if (!d)
+		return -f->error;
+	d->kernel = (struct device_kernel){
+		.dev_id = id,
+		.char_fd = -1,
+		.cookie = s->cookie,
+		.saved = true,
+		.threads_per_queue = s->threads_per_queue,
+	};
+	memcpy(d->backing, s->backing, sizeof(d->backing));
+	config_wish(NULL, d->config, m->features, &wish);
+	wish.copy = (enum data_copy) s->copy;
+	wish.batch = (enum data_batch) s->batch;
+	wish.threads_per_queue = s->threads_per_queue;
+	device_enter(d, DEVICE_QUIESCED);
+	r = recovery_flags(d, &d->kernel.recovery_flags, f);
+	if (r == 0)
+		r = data_path_choose(&wish, &d->kernel.path, f);
+	return r < 0 ? r : device_recover(d, w, f);
+}
+
+void manager_adopt(struct manager *m, struct saved_device *s, int id)
+{
+	struct autostart_wait *a = calloc(1, sizeof(*a));
+	struct failure f = {0};
+
+	if (a) {
+		a->wait.done = on_autostarted;
+		a->manager = m;
+	}
+	log_full(LOG_NOTICE, 0, s->config->name, NULL, 0,
+		 "its server is gone, the kernel kept it as ublk device %d: recovering it", id);
+	m->n_starting++;
+	m->n_autostarts++;
+	if (adopt(m, s, id, a ? &a->wait : NULL, &f) < 0) {
+		log_full(LOG_ERR, f.error, s->config ? s->config->name : NULL, NULL, 0,
+			 "ublk device %d is not recovered: %s", id, f.text);
+		free(a);
+		m->n_autostarts--;
+		manager_started_one(m);
+	}
+}
+
 static struct device *next_due(struct manager *m)
 {
 	struct device *d = NULL;
@@ -425,7 +506,7 @@ static void autostart_more(struct manager *m)
 
 		d->autostart_due = false;
 		/* A client, or a reload, may have been quicker. */
-		if (d->run || d->state == DEVICE_RUNNING) {
+		if (device_is_up(d)) {
 			manager_started_one(m);
 		} else if (autostart_one(m, d, &f) < 0) {
 			d->last_error = f;
@@ -516,6 +597,7 @@ int manager_start(struct manager *m, void (*ready)(void *arg), void *arg)
 	m->ready = ready;
 	m->ready_arg = arg;
 	m->n_starting++; /* until manager_start_devices() has them all under way */
+	m->n_saved = state_load(m->state_dir, &m->saved);
 	manager_load_devices(m);
 	if (ctrl_open(m->ctrl, &m->kernel_problem) < 0) {
 		manager_no_kernel(m);
@@ -542,6 +624,6 @@ void manager_get_status(const struct manager *m, struct manager_status *ret)
 	};
 	list_for_each (d, tmp, &m->devices, link) {
 		ret->n_running += d->state == DEVICE_RUNNING;
-		ret->n_failed += d->state == DEVICE_FAILED;
+		ret->n_failed += d->state == DEVICE_FAILED || d->state == DEVICE_QUIESCED;
 	}
 }

@@ -48,6 +48,11 @@ struct manager *manager_free(struct manager *m); /* only when all devices are st
 /** manager_set_listener - @l NULL: nobody listens any more */
 void manager_set_listener(struct manager *m, const struct manager_listener *l, void *arg);
 
+/** manager_set_state_dir - where to keep what the next ublkd needs to go on with the devices of
+ * this one; without it devices end with their server
+ *  @dir: of state_open(); borrowed */
+void manager_set_state_dir(struct manager *m, int dir);
+
 /** manager_start - look at the kernel, remove what a dead ublkd left there, define the devices of
  *  the configuration and start those with Autostart=yes.
  *  @ready: called once, when every one of them runs or has failed; may come before this returns

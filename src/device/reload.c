@@ -68,7 +68,7 @@ static void apply_changed(struct device *d, struct device_config *config, struct
 		d->manager->last_reload_failed++;
 		return report(r, device_get_name(d), "invalid", f.text);
 	}
-	if (d->run || d->state == DEVICE_RUNNING) {
+	if (device_is_up(d)) {
 		(void) device_config_free(d->changed);
 		d->changed = config;
 		report(r, device_get_name(d), "pending-restart",
@@ -143,7 +143,7 @@ static void drop_orphans(struct manager *m, char *const *names, struct reload_re
 		struct device *next = manager_next(m, d);
 
 		if (d->config->fragment_path && !is_named(names, device_get_name(d))) {
-			if (d->run || d->state == DEVICE_RUNNING) {
+			if (device_is_up(d)) {
 				d->orphaned = true;
 				report(r, device_get_name(d), "orphaned",
 				       "its file is gone; it serves until it is stopped");

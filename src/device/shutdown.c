@@ -42,10 +42,11 @@ static void shutdown_stop_all(struct manager *m)
 	struct device *d = last_started(m, UINT64_MAX);
 
 	for (; d; d = d->start_order ? last_started(m, d->start_order) : NULL) {
-		if (d->state == DEVICE_RUNNING || (d->state == DEVICE_STOPPING && o.force))
+		if (d->state == DEVICE_RUNNING ||
+		    ((d->state == DEVICE_STOPPING || d->state == DEVICE_QUIESCED) && o.force))
 			(void) device_stop(d, &o, NULL, NULL);
 		else if (d->state == DEVICE_STARTING)
-			d->cancelled = true;
+			device_cancel(d);
 	}
 	m->shutdown_asked = true;
 }
@@ -55,7 +56,7 @@ bool manager_is_busy(struct manager *m)
 	struct device *d = NULL;
 
 	while ((d = manager_next(m, d)))
-		if (d->run || d->state == DEVICE_RUNNING)
+		if (d->run || d->state == DEVICE_RUNNING || d->state == DEVICE_QUIESCED)
 			return true;
 	return false;
 }

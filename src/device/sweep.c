@@ -69,7 +69,15 @@ static int sweep_read_ids(struct sweep *s)
 	return 0;
 }
 
-enum verdict { NOT_OURS, DYING, LEFT_OVER };
+enum verdict { NOT_OURS, DYING, LEFT_OVER, KEPT };
+
+static struct saved_device **find_saved(struct manager *m, uint64_t cookie)
+{
+	for (size_t i = 0; i < m->n_saved; i++)
+		if (m->saved[i] && m->saved[i]->cookie == cookie)
+			return &m->saved[i];
+	return NULL;
+}
 
 static enum verdict judge(struct manager *m, const struct ublksrv_ctrl_dev_info *info)
 {
@@ -83,15 +91,38 @@ static enum verdict judge(struct manager *m, const struct ublksrv_ctrl_dev_info 
 		    (d->kernel.dev_id < 0 || d->kernel.dev_id == (int) info->dev_id))
 			return NOT_OURS;
 	/* Another ublkd, alive: it has a runtime directory of its own. */
-	server = cookie_server(info->ublksrv_flags);
+	server = info->ublksrv_pid > 0 ? info->ublksrv_pid : cookie_server(info->ublksrv_flags);
 	if (server != getpid() && kill(server, 0) == 0)
 		return NOT_OURS;
+	/* A dying one, too: its recovery waits for it. */
+	if (info->state != UBLK_S_DEV_DEAD && info->flags & UBLK_F_USER_RECOVERY)
+		return find_saved(m, info->ublksrv_flags) ? KEPT : NOT_OURS;
 	if (info->state != UBLK_S_DEV_LIVE)
 		return LEFT_OVER;
 	return DYING;
 }
 
 static void sweep_run(struct sweep *s);
+
+static void sweep_adopt(struct manager *m, const struct ublksrv_ctrl_dev_info *info)
+{
+	struct saved_device **at = find_saved(m, info->ublksrv_flags);
+	struct saved_device *s = TAKE_PTR(*at);
+
+	manager_adopt(m, s, (int) info->dev_id);
+	(void) saved_device_free(s);
+}
+
+/* Of devices that are not there any more. */
+static void sweep_forget(struct manager *m)
+{
+	for (size_t i = 0; i < m->n_saved; i++) {
+		if (!m->saved[i])
+			continue;
+		state_remove(m->state_dir, m->saved[i]->config->name);
+		m->saved[i] = saved_device_free(m->saved[i]);
+	}
+}
 
 static void on_cmd(struct ctrl_cmd *cmd, int res)
 {
@@ -131,6 +162,8 @@ static void sweep_end(struct sweep *s)
 	 */
 	if (again && done && m->sweep_looks++ < SWEEP_LOOKS)
 		m->sweep_done = TAKE_PTR(done);
+	if (!again)
+		sweep_forget(m);
 	if (done)
 		done(m);
 }
@@ -146,6 +179,8 @@ static void sweep_run(struct sweep *s)
 			 ctrl_get_dev_info(ctrl, &s->cmd, s->ids[s->i], DEVICE_CTRL_TIMEOUT_USEC));
 		v = s->res < 0 ? NOT_OURS : judge(s->manager, &s->cmd.info);
 		s->dying |= v == DYING;
+		if (v == KEPT)
+			sweep_adopt(s->manager, &s->cmd.info);
 		if (v != LEFT_OVER)
 			continue;
 		log_warning("ublk device %d was left by an ublkd that died: deleting it",

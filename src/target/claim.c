@@ -11,9 +11,10 @@
 
 #include "target/dev.h"
 #include "util/cleanup.h"
+#include "util/log.h"
 
 /* A killed server keeps its lock until its last write has ended: wait so long for it. */
-enum { LOCK_TRIES = 100, LOCK_PAUSE_MS = 50 };
+enum { LOCK_TRIES = 100, LOCK_PAUSE_MS = 50, LOCK_SAYS = 100 };
 
 struct claim {
 	struct claim *next_own; /* same device */
@@ -83,12 +84,19 @@ static int claim_lock(struct ub_dev *dev, int fd, const char *path, uint64_t off
 		.l_len = (off_t) len,
 	};
 
-	for (unsigned int i = 0; i < LOCK_TRIES; i++) {
+	for (unsigned int i = 0; i < LOCK_TRIES || dev->recovering; i++) {
 		if (fcntl(fd, F_OFD_SETLK, &fl) == 0)
 			return 0;
 		if (errno != EAGAIN && errno != EACCES)
 			/* A file system without locks: the table has to do. */
 			return 0;
+		if (dev->recovering && i % LOCK_SAYS == LOCK_SAYS - 1)
+			log_full(LOG_WARNING, 0, dev->name, NULL, 0,
+				 "waiting for '%s': the ublkd before this one, or another process, "
+				 "still holds its lock",
+				 path);
+		if (atomic_load(&dev->give_up))
+			break;
 		(void) nanosleep(&pause, NULL);
 	}
 	return ub_dev_fail(

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -23,6 +24,10 @@ struct ub_dev {
 	const char *name; /* borrowed */
 	struct ub_limits limits;
 	bool block_size_fixed;
+	/* A server that died may still write: open() waits for the locks it left, however long that
+	 * takes, until somebody sets give_up. */
+	bool recovering;
+	atomic_bool give_up;
 	struct ub_file files[UB_FILES_MAX];
 	unsigned int n_files;
 	struct claim *claims; /* what this device holds; released by dev_release */

@@ -516,4 +516,5 @@ static const char *loop_backing(const void *state)
 
 UB_TARGET(loop, .section = "Loop", .description = "a regular file or a block device",
 	  .options = loop_options, .state_size = sizeof(struct loop), .open = loop_open,
-	  .submit = loop_submit, .backing = loop_backing, .data = UB_DATA_FILES);
+	  .submit = loop_submit, .backing = loop_backing, .data = UB_DATA_FILES,
+	  .repeatable = true);

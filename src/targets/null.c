@@ -32,5 +32,5 @@ static void null_submit(struct ub_io *io)
 }
 
 UB_TARGET(null, .section = "Null", .description = "nothing: forgets writes, for measuring",
-	  .options = null_options, .data = UB_DATA_NONE, .integrity = true, .open = null_open,
-	  .submit = null_submit);
+	  .options = null_options, .data = UB_DATA_NONE, .integrity = true, .repeatable = true,
+	  .open = null_open, .submit = null_submit);

@@ -329,7 +329,7 @@ static void ctrl_reply(struct ctrl *c, const struct guard_reply *r)
 static bool cmd_is_repeatable(const struct ctrl_cmd *cmd)
 {
 	return cmd->op != UBLK_U_CMD_ADD_DEV && cmd->op != UBLK_U_CMD_START_DEV &&
-	       cmd->op != UBLK_U_CMD_REG_BUF;
+	       cmd->op != UBLK_U_CMD_END_USER_RECOVERY && cmd->op != UBLK_U_CMD_REG_BUF;
 }
 
 /* Fails what cannot be issued again, and everything if there is to be no other guard. */
@@ -477,6 +477,18 @@ void ctrl_start_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, pid_t serv
 		    uint64_t timeout_usec)
 {
 	ctrl_issue(c, cmd, UBLK_U_CMD_START_DEV, dev_id, (uint64_t) server, 0, timeout_usec);
+}
+
+void ctrl_start_recovery(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t timeout_usec)
+{
+	ctrl_issue(c, cmd, UBLK_U_CMD_START_USER_RECOVERY, dev_id, 0, 0, timeout_usec);
+}
+
+void ctrl_end_recovery(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, pid_t server,
+		       uint64_t timeout_usec)
+{
+	ctrl_issue(c, cmd, UBLK_U_CMD_END_USER_RECOVERY, dev_id, (uint64_t) server, 0,
+		   timeout_usec);
 }
 
 void ctrl_stop_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, bool only_unused,

@@ -8,7 +8,8 @@
  * may be used again. Results: the kernel's, 0 or positive or -errno, or
  *   -ETIMEDOUT   no answer within the deadline, or nobody to answer (ctrl_open() never succeeded);
  * a START_DEV is cancelled, an ADD_DEV that succeeds after all is deleted again -EOWNERDEAD  the
- * guard died under an ADD_DEV, START_DEV or REG_BUF; other commands are issued again
+ * guard died under an ADD_DEV, START_DEV, END_USER_RECOVERY or REG_BUF; other commands are issued
+ * again
  */
 #pragma once
 
@@ -100,6 +101,14 @@ void ctrl_get_queue_affinity(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, u
 /** ctrl_start_dev - @server: process that opened the char device (this one) */
 void ctrl_start_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, pid_t server,
 		    uint64_t timeout_usec);
+
+/** ctrl_start_recovery - may the device be served again? -EBUSY while its old server, or a write of
+ *  it, is not over */
+void ctrl_start_recovery(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t timeout_usec);
+
+/** ctrl_end_recovery - serve it, after all tags were fetched; as ctrl_start_dev() */
+void ctrl_end_recovery(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, pid_t server,
+		       uint64_t timeout_usec);
 
 /** ctrl_stop_dev - waits in the kernel until every request is complete
  *  @only_unused: TRY_STOP_DEV, -EBUSY if somebody has it open (needs UBLK_F_SAFE_STOP_DEV) */

@@ -29,6 +29,7 @@ static const char *const failure_names[FAILURE_KIND_MAX] = {
 	[FAILURE_NO_MEMORY] = "NoMemory",
 	[FAILURE_INVALID_MEMORY] = "InvalidMemory",
 	[FAILURE_NO_SUCH_MEMORY] = "NoSuchMemory",
+	[FAILURE_NOT_RECOVERABLE] = "NotRecoverable",
 };
 
 int failure_set(struct failure *f, enum failure_kind kind, int error, const char *fmt, ...)

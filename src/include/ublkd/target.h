@@ -262,6 +262,9 @@ struct ub_target {
 	uint32_t max_ops; /* operations one request may have in flight; 0 means 1 */
 	enum ub_data data;
 	bool integrity; /* serves devices with metadata */
+	/* A request that was served, all or in part, may be served once more before any other that
+	 * overlaps it: what a crashed server has not answered is then given to the next one. */
+	bool repeatable;
 
 	/* Set-up thread; may block; records a failure by ub_dev_fail(). Omitted: only for targets
 	 * whose limits are all fixed by the administrator. */

@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 
 truncate -s 128M /srv/a.img
-loop_conf a /srv/a.img
+printf '[Device]\nTarget=loop\nRecovery=no\n[Loop]\nFile=/srv/a.img\n' | conf a
 start_ublkd
 dev=$(node a)
 mkfs.ext4 -q "$dev"

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 
 truncate -s 64M /srv/a.img
-loop_conf a /srv/a.img
+printf '[Device]\nTarget=loop\nRecovery=no\n[Loop]\nFile=/srv/a.img\n' | conf a
 start_ublkd
 for i in 1 2 3; do
 	main=$(systemctl show -P MainPID ublkd)
