@@ -7,14 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "target/dev.h"
 #include "util/cleanup.h"
-#include "util/log.h"
-
-/* A killed server keeps its lock until its last write has ended: wait so long for it. */
-enum { LOCK_TRIES = 100, LOCK_PAUSE_MS = 50, LOCK_SAYS = 100 };
 
 struct claim {
 	struct claim *next_own; /* same device */
@@ -76,7 +71,6 @@ void claims_release(struct claim **claims)
 static int claim_lock(struct ub_dev *dev, int fd, const char *path, uint64_t off, uint64_t len,
 		      bool writable)
 {
-	static const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};
 	struct flock fl = {
 		.l_type = writable ? F_WRLCK : F_RDLCK,
 		.l_whence = SEEK_SET,
@@ -84,20 +78,14 @@ static int claim_lock(struct ub_dev *dev, int fd, const char *path, uint64_t off
 		.l_len = (off_t) len,
 	};
 
-	for (unsigned int i = 0; i < LOCK_TRIES || dev->recovering; i++) {
+	for (unsigned int i = 0;; i++) {
 		if (fcntl(fd, F_OFD_SETLK, &fl) == 0)
 			return 0;
 		if (errno != EAGAIN && errno != EACCES)
 			/* A file system without locks: the table has to do. */
 			return 0;
-		if (dev->recovering && i % LOCK_SAYS == LOCK_SAYS - 1)
-			log_full(LOG_WARNING, 0, dev->name, NULL, 0,
-				 "waiting for '%s': the ublkd before this one, or another process, "
-				 "still holds its lock",
-				 path);
-		if (atomic_load(&dev->give_up))
+		if (!ub_dev_pause(dev, path, i))
 			break;
-		(void) nanosleep(&pause, NULL);
 	}
 	return ub_dev_fail(
 		dev, UB_E_IN_USE, EBUSY,

@@ -5,9 +5,14 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "target/claim.h"
+#include "util/log.h"
+
+/* How long, and how often, a start asks for what a dying process may still have; 5 s in all. */
+enum { PAUSE_MS = 50, PAUSES_MAX = 100 };
 
 void dev_init(struct ub_dev *dev, const char *name)
 {
@@ -36,6 +41,21 @@ const char *ub_dev_name(const struct ub_dev *dev)
 bool ub_dev_block_size_fixed(const struct ub_dev *dev)
 {
 	return dev->block_size_fixed;
+}
+
+bool ub_dev_pause(struct ub_dev *dev, const char *path, unsigned int tries)
+{
+	static const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
+
+	if (atomic_load(&dev->give_up) || (tries >= PAUSES_MAX && !dev->recovering))
+		return false;
+	if (dev->recovering && tries % PAUSES_MAX == PAUSES_MAX - 1)
+		log_full(LOG_WARNING, 0, dev->name, NULL, 0,
+			 "waiting for '%s': the ublkd before this one, or another process, still "
+			 "has it",
+			 path);
+	(void) nanosleep(&pause, NULL);
+	return true;
 }
 
 struct ub_file *ub_dev_file(struct ub_dev *dev, int fd)

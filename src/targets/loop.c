@@ -264,17 +264,18 @@ static int set_file_flags(int fd, int flags)
 	return -errno;
 }
 
-/* A killed server holds it until its last write has ended, like the lock on a file. */
-static int open_patiently(const char *path, int flags)
+/* A killed server holds a block device until its last write has ended, like the lock on a file. */
+static int open_patiently(struct ub_dev *dev, const char *path, int flags)
 {
-	static const struct timespec pause = {.tv_nsec = 50 * 1000000L};
-	int fd = open(path, flags);
+	for (unsigned int i = 0;; i++) {
+		int fd = open(path, flags);
+		int r = errno;
 
-	for (int i = 0; fd < 0 && errno == EBUSY && flags & O_EXCL && i < 100; i++) {
-		(void) nanosleep(&pause, NULL);
-		fd = open(path, flags);
+		if (fd >= 0 || r != EBUSY || !(flags & O_EXCL) || !ub_dev_pause(dev, path, i)) {
+			errno = r;
+			return fd;
+		}
 	}
-	return fd;
 }
 
 /* The kernel does not say who has a block device: we know if it is one of our own devices. */
@@ -310,7 +311,7 @@ static int loop_open_fd(struct ub_dev *dev, const struct loop *l, struct backing
 	/* A disk that is mounted or claimed is not written behind its user's back. */
 	if (S_ISBLK(b->st.st_mode) && !ro)
 		flags |= O_EXCL;
-	b->fd = open_patiently(l->path, flags);
+	b->fd = open_patiently(dev, l->path, flags);
 	if (b->fd < 0 && errno == EBUSY && flags & O_EXCL)
 		return loop_fail_in_use(dev, l);
 	if (b->fd < 0)

@@ -184,6 +184,12 @@ struct ub_file *ub_dev_file(struct ub_dev *dev, int fd);
 int ub_dev_claim(struct ub_dev *dev, int fd, const char *path, uint64_t off, uint64_t len,
 		 bool writable);
 
+/** ub_dev_pause - for an open() that finds its backing busy: a process that died keeps it until its
+ *  last write has ended, so it is worth asking again
+ *  @path: for messages; @tries: how often this was called before
+ *  Return: true after a moment; false: that was long enough, or the device is given up */
+bool ub_dev_pause(struct ub_dev *dev, const char *path, unsigned int tries);
+
 enum ub_failure {
 	UB_E_CONFIG, /* an option makes no sense with this backing: InvalidConfiguration */
 	UB_E_BACKING, /* the backing is missing, unreadable, of the wrong kind: BackingUnavailable
