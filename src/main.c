@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "bus/bus.h"
+#include "bus/bus-systemd.h"
 #include "version.h"
 #include "device/config.h"
 #include "device/explain.h"
@@ -53,6 +54,7 @@ struct app {
 	struct manager *manager;
 	struct bus *bus;
 	int lock, state_dir;
+	bool terminating; /* told to stop or to leave */
 	uint64_t told; /* what the service manager knows, as on_post() sums it up */
 };
 
@@ -285,26 +287,42 @@ static void on_down(void *arg)
 	(void) sd_event_exit(a->event, EXIT_SUCCESS);
 }
 
+static void on_told_how(void *arg, bool whole_system)
+{
+	struct app *a = arg;
+
+	notify_status(a, "STOPPING=1");
+	manager_shutdown(a->manager, whole_system, on_down, a);
+}
+
 static int on_terminate(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
 {
 	struct app *a = arg;
-	struct manager_status st;
 
-	manager_get_status(a->manager, &st);
-	if (st.state == MANAGER_STOPPING)
+	if (a->terminating)
 		return 0;
-	notify_status(a, "STOPPING=1");
-	manager_shutdown(a->manager, on_down, a);
+	a->terminating = true;
+	systemd_ask_stopping(a->event, on_told_how, a);
 	return 0;
 }
 
-/* Restart: the kernel keeps the devices, the next ublkd goes on with them. Nothing of them is ended
- * in an orderly way here, for whoever is killed cannot either. */
+static void on_left(void *arg)
+{
+	_exit(EXIT_SUCCESS);
+}
+
+/* Restart: the kernel keeps the devices, the next ublkd goes on with them. */
 static int on_leave(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
 {
-	log_info("leaving, the devices stay for the ublkd after this one");
-	(void) sd_notify(0, "STOPPING=1");
-	_exit(EXIT_SUCCESS);
+	struct app *a = arg;
+
+	if (a->terminating)
+		return 0;
+	a->terminating = true;
+	log_info("leaving the devices to the ublkd after this one");
+	notify_status(a, "STOPPING=1");
+	manager_leave(a->manager, on_left, a);
+	return 0;
 }
 
 static int on_hangup(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
@@ -512,6 +530,8 @@ out:
 	/* Devices that did not stop keep threads at work: the kernel takes all of it down. */
 	if (a.manager && manager_is_busy(a.manager))
 		_exit(EXIT_FAILURE);
+	if (a.manager && manager_keeps_devices(a.manager))
+		_exit(status);
 	tear_down(&a);
 	return status;
 }

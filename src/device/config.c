@@ -505,6 +505,7 @@ void config_wish(const struct daemon_config *daemon, const struct device_config 
 		.batch = (enum data_batch) device->batch,
 		.threads_per_queue = device->threads_per_queue,
 		.integrity = device->metadata_size > 0,
+		.handover = device_config_recovery(device) == RECOVERY_REQUEUE,
 		.shared_memory = device_config_shares_memory(device),
 	};
 	if (daemon && ret->copy == DATA_COPY_AUTO) {

@@ -24,7 +24,7 @@ static const char *const autostart_names[] = {
 	[AUTOSTART_YES] = "yes",
 	NULL,
 };
-static const char *const recovery_names[] = {
+const char *const recovery_names[] = {
 	[RECOVERY_AUTO] = "auto",	[RECOVERY_NO] = "no",
 	[RECOVERY_REISSUE] = "reissue", [RECOVERY_REQUEUE] = "requeue",
 	[RECOVERY_FAIL_IO] = "fail-io", NULL,

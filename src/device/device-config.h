@@ -28,6 +28,8 @@ enum recovery {
 	RECOVERY_FAIL_IO, /* all fail */
 };
 
+extern const char *const recovery_names[]; /* as in Recovery=, by enum, NULL-terminated */
+
 enum cpu_policy { CPU_POLICY_BATCH, CPU_POLICY_OTHER };
 
 #define DEVICE_ID_MAX 1048575

@@ -33,6 +33,11 @@
 /* Until the old server is asked for again. */
 #define RECOVERY_PAUSE_USEC (20 * UINT64_C(1000))
 
+/* How often, and how long after each, the driver is asked for the tags it has not given back: ten
+ * seconds in all. */
+#define QUIESCE_TRIES 2000
+#define QUIESCE_PAUSE_USEC (5 * UINT64_C(1000))
+
 /* ---- before the device is added */
 
 int recovery_flags(const struct device *d, uint64_t *ret, struct failure *f)
@@ -45,7 +50,7 @@ int recovery_flags(const struct device *d, uint64_t *ret, struct failure *f)
 		flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE;
 		break;
 	case RECOVERY_REQUEUE:
-		flags = UBLK_F_USER_RECOVERY;
+		flags = UBLK_F_USER_RECOVERY | (features & UBLK_F_QUIESCE);
 		break;
 	case RECOVERY_FAIL_IO:
 		flags = UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_FAIL_IO;
@@ -59,13 +64,24 @@ int recovery_flags(const struct device *d, uint64_t *ret, struct failure *f)
 		flags = 0;
 	if ((features & flags) != flags)
 		return failure_set(f, FAILURE_KERNEL_UNSUPPORTED, EOPNOTSUPP,
-				   "Recovery=: the driver has no %s, which came with Linux %s: set "
-				   "Recovery=auto",
-				   flags & UBLK_F_USER_RECOVERY_FAIL_IO ? "USER_RECOVERY_FAIL_IO"
+				   "Recovery=%s: the driver has no %s, which came with Linux %s: "
+				   "set Recovery=auto",
+				   recovery_names[d->config->recovery], flags & UBLK_F_USER_RECOVERY_FAIL_IO ? "USER_RECOVERY_FAIL_IO"
 									: "USER_RECOVERY",
 				   flags & UBLK_F_USER_RECOVERY_FAIL_IO ? "6.13" : "6.1");
 	*ret = flags;
 	return 0;
+}
+
+int recovery_check_start(const struct device *d, struct failure *f)
+{
+	if (!state_exists(manager_state_dir(d->manager), device_get_name(d)))
+		return 0;
+	return failure_set(f, FAILURE_NOT_RECOVERABLE, EEXIST,
+			   "the kernel may still have device '%s' of an ublkd before this one, whose "
+			   "state file state/%s in the runtime directory cannot be used: restart that "
+			   "ublkd, or delete the ublk device and this file",
+			   device_get_name(d), device_get_name(d));
 }
 
 static void describe_backing(const struct device *d, char *to, size_t size)
@@ -210,6 +226,44 @@ void device_run_recover(struct device *d)
 	return device_raise(d);
 
 	CO_END(&d->co);
+}
+
+/* ---- before the daemon leaves */
+
+/* A request that has arrived is given again to the next server, or, without REISSUE, failed when
+ * this one ends. */
+static bool must_hand_back(const struct device *d)
+{
+	return d->state == DEVICE_RUNNING && !d->run && d->kernel.info.flags & UBLK_F_QUIESCE &&
+	       d->kernel.n_exited < d->kernel.n_threads;
+}
+
+void device_run_quiesce(struct device *d)
+{
+	CO_BEGIN(&d->co);
+
+	device_step(d, "quiesce");
+	/* Each command gets those tags back that have no request just then; a queue that has got
+	 * back all ends. */
+	for (d->i = 0; d->i < QUIESCE_TRIES && d->kernel.n_exited < d->kernel.n_threads; d->i++) {
+		CO_AWAIT(&d->co, ctrl_quiesce_dev(manager_ctrl(d->manager), device_cmd(d),
+						  d->kernel.dev_id, DEVICE_CTRL_TIMEOUT_USEC));
+		CO_AWAIT(&d->co, device_pause(d, QUIESCE_PAUSE_USEC));
+	}
+	if (d->kernel.n_exited < d->kernel.n_threads)
+		log_full(LOG_WARNING, 0, device_get_name(d), NULL, 0,
+			 "requests do not end: the kernel will fail them");
+	return device_finish(d, DEVICE_QUIESCED);
+
+	CO_END(&d->co);
+}
+
+bool device_quiesce(struct device *d)
+{
+	if (!must_hand_back(d))
+		return false;
+	device_begin(d, "quiesce", device_run_quiesce, DEVICE_STOPPING);
+	return true;
 }
 
 /* ---- who is to be recovered */

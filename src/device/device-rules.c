@@ -150,6 +150,11 @@ static void check_exclusions(struct check *k)
 
 	if (c->fua == CHOICE_YES && c->write_cache == CHOICE_NO)
 		complain(k, "Device", "FUA", "needs a write cache, and WriteCache=no");
+	if (device_config_shares_memory(c) && c->recovery != RECOVERY_AUTO &&
+	    c->recovery != RECOVERY_NO)
+		complain(k, "Device", "Recovery",
+			 "must be no or auto with SharedMemory=: the memory of clients is lost "
+			 "with the server it was given to");
 	if (c->virt_boundary && c->max_segment_size)
 		complain(k, "Queue", "MaxSegmentSize",
 			 "cannot be limited where there is a VirtBoundary=");

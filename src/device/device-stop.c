@@ -96,7 +96,8 @@ void device_on_queue_exited(struct queue_thread *t)
 			device_resume(d, 0);
 		return;
 	}
-	if ((d->down || d->run == device_run_stop) && !k->exit_error)
+	if ((d->down || d->run == device_run_stop || d->run == device_run_quiesce) &&
+	    !k->exit_error)
 		return;
 
 	/* One queue without a thread stalls the whole device: all of it has failed. */

@@ -239,6 +239,8 @@ int device_start(struct device *d, uint64_t timeout_usec, struct device_wait *w,
 	if (d->state == DEVICE_QUIESCED)
 		return device_recover(d, w, f);
 	r = manager_can_start(d->manager, f);
+	if (r == 0)
+		r = recovery_check_start(d, f);
 	if (r < 0)
 		return r;
 	if (!timeout_usec)

@@ -48,8 +48,10 @@ struct manager {
 	void (*down)(void *arg);
 	void *down_arg;
 	sd_event_source *shutdown_timer;
-	uint64_t shutdown_force_usec, shutdown_end_usec; /* CLOCK_MONOTONIC */
+	/* CLOCK_MONOTONIC */
+	uint64_t shutdown_keep_usec, shutdown_force_usec, shutdown_end_usec;
 	bool shutdown_asked, shutdown_forced;
+	bool leaving; /* what the kernel keeps is not stopped */
 };
 
 /** manager_changed - tell the listener */

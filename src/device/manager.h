@@ -59,11 +59,23 @@ void manager_set_state_dir(struct manager *m, int dir);
  *  Return: 0 or -errno; problems with the kernel or a device are no error here, they are states */
 int manager_start(struct manager *m, void (*ready)(void *arg), void *arg);
 
-/** manager_shutdown - stop all devices, all at once (those in use by force, once StopTimeoutSec is
- *  over); @done is called once, when none is left running or the time is up */
-void manager_shutdown(struct manager *m, void (*done)(void *arg), void *arg);
+/** manager_shutdown - stop all devices, all at once; @done is called once, when none is left running
+ *  or the time is up
+ *  @whole_system: those in use are stopped by force once StopTimeoutSec is over; otherwise they are
+ *  left to the kernel, if it keeps them */
+void manager_shutdown(struct manager *m, bool whole_system, void (*done)(void *arg), void *arg);
 
-/** manager_is_busy - a device runs, or an operation of one is under way */
+/** manager_keeps_devices - after that: some are left to the kernel, and nothing but _exit() may follow
+ */
+bool manager_keeps_devices(struct manager *m);
+
+/** manager_leave - prepare for the end of this process and for the ublkd after it: devices that the
+ * kernel keeps go on, or wait, the others are stopped; @done is called once. All that is left is to
+ * _exit(): what ends the devices in an orderly way would end them. */
+void manager_leave(struct manager *m, void (*done)(void *arg), void *arg);
+
+/** manager_is_busy - a device runs, or an operation of one is under way; but, while the daemon
+ * leaves, not those that the kernel keeps */
 bool manager_is_busy(struct manager *m);
 
 /* ---- one device by name */

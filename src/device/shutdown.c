@@ -1,7 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * shutdown - stop all devices. All at once, those in use again and again while others go (a device
- * may be the backing of another), and by force when StopTimeoutSec is over.
+ * shutdown - the end of the daemon, of two kinds.
+ *
+ * Stop: all devices. All at once, those in use again and again while others go (a device may be the
+ * backing of another). When StopTimeoutSec is over, by force if the whole system goes down: it would
+ * not otherwise. If it is only the service that ends, what is in use is left to the kernel after a
+ * while, where its requests wait for the next ublkd and nothing is lost.
+ *
+ * Leave, for the ublkd after this one: devices that the kernel keeps go on until the process ends,
+ * as if it were killed; those that lose requests that way are quiesced before, as the last thing,
+ * since their clients wait from then on. Only what the kernel does not keep is stopped.
  */
 #include <errno.h>
 #include <string.h>
@@ -12,6 +20,8 @@
 #include "util/log.h"
 
 #define RETRY_USEC (500 * UINT64_C(1000))
+/* When only this service stops: how long until what is in use is left to the kernel. */
+#define KEEP_USEC (5 * UINT64_C(1000000))
 /* After force: how long until the daemon leaves without its devices. */
 #define LEAVE_USEC (15 * UINT64_C(1000000))
 
@@ -36,12 +46,30 @@ static struct device *last_started(struct manager *m, uint64_t before)
 	return last;
 }
 
+/* The kernel will have it when we are gone; the stop that is under way, if so, is not forced. */
+static bool is_to_be_kept(const struct manager *m, const struct device *d)
+{
+	return m->leaving &&
+	       (d->state == DEVICE_QUIESCED ||
+		(d->kernel.recovery_flags &&
+		 (d->state == DEVICE_RUNNING ||
+		  (d->run == device_run_stop && !d->stop.force && !d->down))));
+}
+
+/* ... and no step is under way that must not be cut off. */
+static bool is_kept(const struct manager *m, const struct device *d)
+{
+	return !d->run && is_to_be_kept(m, d);
+}
+
 static void shutdown_stop_all(struct manager *m)
 {
 	struct device_stop_options o = {.force = m->shutdown_forced, .quiet = m->shutdown_asked};
 	struct device *d = last_started(m, UINT64_MAX);
 
 	for (; d; d = d->start_order ? last_started(m, d->start_order) : NULL) {
+		if (is_to_be_kept(m, d))
+			continue;
 		if (d->state == DEVICE_RUNNING ||
 		    ((d->state == DEVICE_STOPPING || d->state == DEVICE_QUIESCED) && o.force))
 			(void) device_stop(d, &o, NULL, NULL);
@@ -56,9 +84,31 @@ bool manager_is_busy(struct manager *m)
 	struct device *d = NULL;
 
 	while ((d = manager_next(m, d)))
-		if (d->run || d->state == DEVICE_RUNNING || d->state == DEVICE_QUIESCED)
+		if (device_is_up(d) && !is_kept(m, d))
 			return true;
 	return false;
+}
+
+/* Return: there are some, it is not over yet */
+static bool quiesce_all(struct manager *m)
+{
+	struct device *d = NULL;
+	bool any = false;
+
+	while (m->leaving && (d = manager_next(m, d)))
+		any |= device_quiesce(d);
+	return any;
+}
+
+static void warn_of_kept(struct manager *m)
+{
+	struct device *d = NULL;
+
+	while (m->shutdown_keep_usec < UINT64_MAX && (d = manager_next(m, d)))
+		if (is_kept(m, d))
+			log_full(LOG_WARNING, 0, device_get_name(d), NULL, 0,
+				 "it is in use: left to the kernel, where its requests wait until "
+				 "ublkd is started again");
 }
 
 static int on_shutdown_timer(sd_event_source *s, uint64_t usec, void *arg)
@@ -72,12 +122,15 @@ static int on_shutdown_timer(sd_event_source *s, uint64_t usec, void *arg)
 		shutdown_end(m);
 		return 0;
 	}
+	if (now >= m->shutdown_keep_usec)
+		m->leaving = true;
 	if (now >= m->shutdown_force_usec && !m->shutdown_forced) {
 		log_warning("StopTimeoutSec is over: stopping by force what is still in use");
 		m->shutdown_forced = true;
 	}
 	shutdown_stop_all(m);
-	if (!manager_is_busy(m)) {
+	if (!manager_is_busy(m) && !quiesce_all(m)) {
+		warn_of_kept(m);
 		shutdown_end(m);
 		return 0;
 	}
@@ -96,7 +149,8 @@ void shutdown_progress(struct manager *m)
 	(void) sd_event_source_set_enabled(m->shutdown_timer, SD_EVENT_ONESHOT);
 }
 
-void manager_shutdown(struct manager *m, void (*done)(void *arg), void *arg)
+static void shutdown_begin(struct manager *m, uint64_t keep_usec, void (*done)(void *arg),
+			   void *arg)
 {
 	uint64_t now = clock_usec(CLOCK_MONOTONIC);
 	struct device *d = NULL;
@@ -111,6 +165,7 @@ void manager_shutdown(struct manager *m, void (*done)(void *arg), void *arg)
 	manager_changed(m);
 	m->shutdown_force_usec = now + m->config.stop_timeout_usec;
 	m->shutdown_end_usec = m->shutdown_force_usec + LEAVE_USEC;
+	m->shutdown_keep_usec = keep_usec == UINT64_MAX ? keep_usec : now + keep_usec;
 	r = sd_event_add_time_relative(m->event, &m->shutdown_timer, CLOCK_MONOTONIC, 0, 1000,
 				       on_shutdown_timer, m);
 	if (r < 0) {
@@ -118,4 +173,28 @@ void manager_shutdown(struct manager *m, void (*done)(void *arg), void *arg)
 			 strerror(-r));
 		shutdown_end(m);
 	}
+}
+
+void manager_shutdown(struct manager *m, bool whole_system, void (*done)(void *arg), void *arg)
+{
+	uint64_t limit = m->config.stop_timeout_usec;
+
+	shutdown_begin(m, whole_system ? UINT64_MAX : limit < KEEP_USEC ? limit : KEEP_USEC, done,
+		       arg);
+}
+
+void manager_leave(struct manager *m, void (*done)(void *arg), void *arg)
+{
+	m->leaving = true;
+	shutdown_begin(m, UINT64_MAX, done, arg);
+}
+
+bool manager_keeps_devices(struct manager *m)
+{
+	struct device *d = NULL;
+
+	while ((d = manager_next(m, d)))
+		if (is_kept(m, d))
+			return true;
+	return false;
 }

@@ -148,6 +148,11 @@ void state_remove(int dir, const char *name)
 			 strerror(errno));
 }
 
+bool state_exists(int dir, const char *name)
+{
+	return dir >= 0 && faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 /* ---- reading */
 
 static int hex_digit(char c)
@@ -211,8 +216,10 @@ static int get_state(struct saved_device *s, const char *key, char *value)
 	uint64_t n;
 	int r = 0;
 
-	if (strcmp(key, "ReadableFrom") == 0)
-		return get_number(value, 0, STATE_VERSION, &n);
+	if (strcmp(key, "ReadableFrom") == 0) {
+		r = get_number(value, 0, UINT32_MAX, &n);
+		return r == 0 && n > STATE_VERSION ? -EPROTONOSUPPORT : r;
+	}
 	if (strcmp(key, "Name") == 0)
 		return strcmp(value, s->config->name) == 0 ? 0 : -EINVAL;
 	if (strcmp(key, "Cookie") == 0)
@@ -322,6 +329,18 @@ static int load_one(int dir, const char *name, struct saved_device **ret)
 	return r;
 }
 
+static const char *explain(int error)
+{
+	switch (error) {
+	case -EINVAL:
+		return "not of our making";
+	case -EPROTONOSUPPORT:
+		return "written by a newer ublkd, for those that know its format";
+	default:
+		return strerror(-error);
+	}
+}
+
 static int load_entry(int dir, const char *name, struct saved_device ***v, size_t *n)
 {
 	struct saved_device *s = NULL, **more;
@@ -357,9 +376,9 @@ size_t state_load(int dir, struct saved_device ***ret)
 		r = load_entry(dir, e->d_name, ret, &n);
 		if (r < 0)
 			log_full(LOG_ERR, -r, e->d_name, NULL, 0,
-				 "its state file cannot be used (%s): the device, if it is still "
-				 "there, is not recovered",
-				 r == -EINVAL ? "not of our making" : strerror(-r));
+				 "its state file cannot be used (%s): if the kernel still has the "
+				 "device, it is left as it is",
+				 explain(r));
 	}
 	return n;
 }

@@ -33,6 +33,9 @@ int state_open(const char *runtime_dir);
  *  Return: 0 or -errno */
 int state_save(int dir, const struct saved_device *s);
 
+/** state_exists - there is a file of that name, usable or not */
+bool state_exists(int dir, const char *name);
+
 /** state_remove - of the device of that name; nothing if there is none */
 void state_remove(int dir, const char *name);
 

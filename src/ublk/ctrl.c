@@ -491,6 +491,12 @@ void ctrl_end_recovery(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, pid_t s
 		   timeout_usec);
 }
 
+void ctrl_quiesce_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t timeout_usec)
+{
+	/* The driver is meant to wait for so many ms, and does not. */
+	ctrl_issue(c, cmd, UBLK_U_CMD_QUIESCE_DEV, dev_id, timeout_usec / 1000, 0, timeout_usec);
+}
+
 void ctrl_stop_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, bool only_unused,
 		   uint64_t timeout_usec)
 {

@@ -110,6 +110,11 @@ void ctrl_start_recovery(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint6
 void ctrl_end_recovery(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, pid_t server,
 		       uint64_t timeout_usec);
 
+/** ctrl_quiesce_dev - new requests wait in the kernel from now on, and tags that have none are handed
+ *  back: ABORT. Those at work go on; when committed they are not fetched again, but only the next
+ *  command of this kind says so. Needs UBLK_F_QUIESCE. */
+void ctrl_quiesce_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t timeout_usec);
+
 /** ctrl_stop_dev - waits in the kernel until every request is complete
  *  @only_unused: TRY_STOP_DEV, -EBUSY if somebody has it open (needs UBLK_F_SAFE_STOP_DEV) */
 void ctrl_stop_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, bool only_unused,

@@ -198,6 +198,10 @@ static int check_row(const struct row *row, const struct data_path_wish *w, stru
 		return failure_set(f, config, EINVAL,
 				   "batch I/O has one thread per queue, and ThreadsPerQueue=%u",
 				   w->threads_per_queue);
+	if (row->batch && w->handover)
+		return failure_set(f, config, EINVAL,
+				   "Recovery=requeue needs every tag handed back at a restart, "
+				   "which batch I/O cannot do");
 	if (missing)
 		return failure_set(
 			f, kernel, EOPNOTSUPP, "the driver has no %s, which came with Linux %s",

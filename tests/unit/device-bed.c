@@ -330,7 +330,7 @@ const char *bed_end(void)
 		manager_get_status(bed.manager, &st);
 		if (st.state != MANAGER_STOPPING) {
 			bed.n_down = 0;
-			manager_shutdown(bed.manager, on_down, NULL);
+			manager_shutdown(bed.manager, true, on_down, NULL);
 		}
 		if (!bed_until(is_down, NULL) || manager_is_busy(bed.manager)) {
 			while ((d = manager_next(bed.manager, d)) && !d->run)

@@ -1140,7 +1140,7 @@ static void shutdown_stops_all(void)
 	write_device("c", "Autostart=no\n");
 	CHECK_EQ(manager_start(bed.manager, on_ready, NULL), 0);
 	CHECK(bed_until(is_ready, NULL));
-	manager_shutdown(bed.manager, on_down, NULL);
+	manager_shutdown(bed.manager, true, on_down, NULL);
 	CHECK_EQ(manager_now().state, MANAGER_STOPPING);
 	d = manager_find(bed.manager, "c");
 	CHECK_EQ(device_start(d, 0, NULL, &f), -ESHUTDOWN);
@@ -1169,7 +1169,7 @@ static void shutdown_forces_what_is_busy(void)
 	CHECK(start_ok(d));
 	CHECK(start_ok(e));
 	driver.devs[0].claimed = true;
-	manager_shutdown(bed.manager, on_down, NULL);
+	manager_shutdown(bed.manager, true, on_down, NULL);
 	CHECK(bed_until(is_idle_and_defined, e));
 	CHECK_EQ(bed.n_down, 0);
 	CHECK(bed_until(is_down, NULL));
@@ -1189,7 +1189,7 @@ static void shutdown_cancels_a_start(void)
 		CHECK_EQ(device_start(d, 0, &waiter_new(&w)->wait, NULL), 0);
 		while (!driver_count(commands[i]))
 			bed_turn_ms(1);
-		manager_shutdown(bed.manager, on_down, NULL);
+		manager_shutdown(bed.manager, true, on_down, NULL);
 		bed_turn_ms(5);
 		driver_release();
 		CHECK(bed_until(is_down, NULL));

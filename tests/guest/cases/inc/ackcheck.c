@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * ackcheck DEVICE THREADS BLOCKS - was a write lost that the device had acknowledged?
+ * ackcheck DEVICE THREADS BLOCKS [PAUSE_MS] - was a write lost that the device had acknowledged?
  *
  * Each block of 4 KiB is a register with one owner: it holds its own number and how often it was
- * written. A thread writes its BLOCKS at random, and reads them: what it reads must be whole, not
- * older than the last write that was acknowledged, and not newer than the last that was issued.
- * Until SIGTERM; then all blocks are read once more and the sum is printed. Exit status: 0 if
- * nothing was wrong and no request failed.
+ * written. A thread writes its BLOCKS at random, one each PAUSE_MS, and reads them: what it reads
+ * must be whole, not older than the last write that was acknowledged, and not newer than the last
+ * that was issued. Until SIGTERM; then all blocks are read once more and the sum is printed. Exit
+ * status: 0 if nothing was wrong and no request failed.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -34,6 +34,7 @@ struct owner {
 };
 
 static int fd;
+static unsigned int pause_ms;
 static atomic_bool end;
 
 static void on_signal(int sig)
@@ -132,6 +133,8 @@ static void *run(void *arg)
 			write_block(o, buf, i);
 		else
 			read_block(o, buf, i);
+		if (pause_ms)
+			(void) usleep(pause_ms * 1000);
 	}
 	for (unsigned int i = 0; i < o->n; i++)
 		read_block(o, buf, i);
@@ -150,14 +153,15 @@ static uint64_t *counters(unsigned int n)
 
 int main(int argc, char **argv)
 {
-	unsigned int n_threads = argc == 4 ? (unsigned int) atoi(argv[2]) : 0;
-	unsigned int n_blocks = argc == 4 ? (unsigned int) atoi(argv[3]) : 0;
+	unsigned int n_threads = argc >= 4 ? (unsigned int) atoi(argv[2]) : 0;
+	unsigned int n_blocks = argc >= 4 ? (unsigned int) atoi(argv[3]) : 0;
 	struct owner sum = {0}, *owners;
 
 	if (!n_threads || !n_blocks) {
-		fprintf(stderr, "usage: ackcheck DEVICE THREADS BLOCKS\n");
+		fprintf(stderr, "usage: ackcheck DEVICE THREADS BLOCKS [PAUSE_MS]\n");
 		return 2;
 	}
+	pause_ms = argc > 4 ? (unsigned int) atoi(argv[4]) : 0;
 	fd = open(argv[1], O_RDWR | O_DIRECT | O_CLOEXEC);
 	if (fd < 0) {
 		perror(argv[1]);
