@@ -29,11 +29,6 @@ static bool released;
 
 /* ---- devices */
 
-static struct fake_dev *dev_of(uint32_t id)
-{
-	return id < DRIVER_DEVS && driver.devs[id].exists ? &driver.devs[id] : NULL;
-}
-
 static bool char_is_open(const struct fake_dev *d)
 {
 	char path[40];
@@ -42,6 +37,35 @@ static bool char_is_open(const struct fake_dev *d)
 	/* By name: the number may be another file's by now, which is none of our business. */
 	(void) snprintf(path, sizeof(path), "/proc/self/fd/%d", d->char_fd);
 	return d->char_fd >= 0 && stat(path, &st) == 0 && st.st_ino == d->ublk->ino;
+}
+
+/* The release of the char device, found out late. */
+static void dev_settle(struct fake_dev *d)
+{
+	if (d->char_fd < 0 || char_is_open(d) || fake_ublk_is_attached(d->ublk))
+		return;
+	d->char_fd = -1;
+	if (d->live && d->ublk->outlives)
+		d->kept = d->info.flags & UBLK_F_USER_RECOVERY_FAIL_IO ? UBLK_S_DEV_FAIL_IO
+								       : UBLK_S_DEV_QUIESCED;
+	d->live = false;
+	if (d->kept)
+		fake_ublk_released(d->ublk);
+}
+
+static struct fake_dev *dev_of(uint32_t id)
+{
+	struct fake_dev *d = &driver.devs[id];
+
+	if (id >= DRIVER_DEVS || !d->exists)
+		return NULL;
+	dev_settle(d);
+	return d;
+}
+
+static unsigned int state_of(const struct fake_dev *d)
+{
+	return d->live ? UBLK_S_DEV_LIVE : d->kept;
 }
 
 static void dev_remove(struct fake_dev *d)
@@ -84,21 +108,51 @@ static int start_dev(struct fake_dev *d, uint64_t pid)
 		return -EINVAL;
 	if (d->was_live)
 		fake_broken("START_DEV of a device that was stopped: a kernel oops");
-	if (d->ublk->n_parked < d->ublk->n_queues * d->ublk->depth)
+	if (!fake_ublk_is_fetched(d->ublk))
 		return PENDING;
 	d->live = d->was_live = true;
+	d->ublk->outlives = d->info.flags & UBLK_F_USER_RECOVERY;
+	d->info.ublksrv_pid = (int32_t) pid;
+	return 0;
+}
+
+static int start_recovery(const struct fake_dev *d)
+{
+	if (!(d->info.flags & UBLK_F_USER_RECOVERY))
+		return -EINVAL;
+	return d->kept && d->char_fd < 0 ? 0 : -EBUSY;
+}
+
+static int end_recovery(struct fake_dev *d, uint64_t pid)
+{
+	if (pid != (uint64_t) getpid() || !(d->info.flags & UBLK_F_USER_RECOVERY))
+		return -EINVAL;
+	if (!fake_ublk_is_fetched(d->ublk))
+		return PENDING;
+	if (!d->kept)
+		return -EBUSY;
+	d->kept = 0;
+	d->live = true;
+	d->info.ublksrv_pid = (int32_t) pid;
+	fake_ublk_resume(d->ublk);
 	return 0;
 }
 
 static int stop_dev(struct fake_dev *d, bool only_unused)
 {
-	if (only_unused && !d->live)
+	if (only_unused && !d->live && !d->kept)
 		return -ENODEV;
 	if (only_unused && d->openers)
 		return -EBUSY;
+	/* From here on a server that goes takes its requests along, and what waits for one fails.
+	 */
+	d->ublk->outlives = false;
+	if (d->kept)
+		fake_ublk_fail_kept(d->ublk);
 	if (d->live && d->ublk->n_busy)
 		return PENDING;
 	d->live = false;
+	d->kept = 0;
 	if (!d->ublk->ended)
 		fake_end(d->ublk);
 	return 0;
@@ -189,7 +243,7 @@ static int command(struct ublksrv_ctrl_cmd *c, uint32_t op)
 		payload[0] = 1;
 		return 0;
 	case UBLK_U_CMD_GET_DEV_INFO:
-		d->info.state = d->live ? UBLK_S_DEV_LIVE : UBLK_S_DEV_DEAD;
+		d->info.state = (uint16_t) state_of(d);
 		memcpy(payload, &d->info, sizeof(d->info));
 		return 0;
 	case UBLK_U_CMD_GET_DEV_INFO2:
@@ -198,6 +252,10 @@ static int command(struct ublksrv_ctrl_cmd *c, uint32_t op)
 		return command(c, UBLK_U_CMD_GET_DEV_INFO);
 	case UBLK_U_CMD_START_DEV:
 		return start_dev(d, c->data[0]);
+	case UBLK_U_CMD_START_USER_RECOVERY:
+		return start_recovery(d);
+	case UBLK_U_CMD_END_USER_RECOVERY:
+		return end_recovery(d, c->data[0]);
 	case UBLK_U_CMD_STOP_DEV:
 		return stop_dev(d, false);
 	case UBLK_U_CMD_TRY_STOP_DEV:
@@ -261,15 +319,23 @@ static enum fake_verdict control(struct fake_op *op)
 	return res == PENDING || op->most == LATE ? FAKE_HOLD : FAKE_ANSWER;
 }
 
+/* What an FSYNC is of. */
+static struct fake_dev *synced(const struct fake_op *op)
+{
+	for (unsigned int i = 0; i < SYNCS_MAX; i++)
+		if (syncs[i].fd == op->sqe.fd)
+			return dev_of((uint32_t) syncs[i].id);
+	return NULL;
+}
+
 static void retry(struct fake_op *op)
 {
 	if (op->sqe.opcode == IORING_OP_FSYNC) {
-		for (unsigned int i = 0; i < SYNCS_MAX; i++)
-			if (syncs[i].fd == op->sqe.fd && syncs[i].id >= 0 &&
-			    (!dev_of((uint32_t) syncs[i].id) ||
-			     dev_of((uint32_t) syncs[i].id)->ublk->n_busy))
-				return;
-		return fake_answer(op, 0);
+		const struct fake_dev *d = synced(op);
+
+		if (d && (d->ublk->n_busy || d->kept == UBLK_S_DEV_QUIESCED))
+			return;
+		return fake_answer(op, d ? 0 : -EIO);
 	}
 	if (op->most == EXECUTING || (op->most != NONE && !released))
 		return;
@@ -329,7 +395,7 @@ static int sync_open(const struct fake_op *op)
 	if (faulty(GUARD_OP_SYNC, true))
 		return driver.fault.silent ? PENDING : driver.fault.res;
 	d = dev_of(id);
-	if (!d || !d->live)
+	if (!d || !state_of(d))
 		return -ENOENT;
 	if (d->claimed && op->sqe.open_flags & O_EXCL)
 		return -EBUSY;
@@ -345,6 +411,8 @@ static int sync_open(const struct fake_op *op)
 
 static enum fake_verdict on_op(struct fake_op *op)
 {
+	const struct fake_dev *d;
+
 	if (op->sqe.flags & IOSQE_FIXED_FILE)
 		return driver.on_backing ? driver.on_backing(op) : FAKE_DO;
 	switch (op->sqe.opcode) {
@@ -352,7 +420,9 @@ static enum fake_verdict on_op(struct fake_op *op)
 		op->res = sync_open(op);
 		return op->res == PENDING ? FAKE_HOLD : FAKE_ANSWER;
 	case IORING_OP_FSYNC:
-		if (driver.fsync_waits)
+		d = synced(op);
+		/* A flush is a request like any other: it waits for a server. */
+		if (driver.fsync_waits || (d && d->kept == UBLK_S_DEV_QUIESCED))
 			return FAKE_HOLD;
 		return FAKE_DO;
 	case IORING_OP_CLOSE:
@@ -533,7 +603,8 @@ void driver_reset(void)
 		if (driver.devs[i].ublk)
 			dev_remove(&driver.devs[i]);
 	driver = (struct fake_driver){
-		.features = UBLK_F_CMD_IOCTL_ENCODE | UBLK_F_SAFE_STOP_DEV,
+		.features = UBLK_F_CMD_IOCTL_ENCODE | UBLK_F_SAFE_STOP_DEV | UBLK_F_USER_RECOVERY |
+			    UBLK_F_USER_RECOVERY_REISSUE | UBLK_F_USER_RECOVERY_FAIL_IO,
 		.max_queues = 4,
 	};
 	released = false;
@@ -558,8 +629,47 @@ void driver_foreign_stop(int id)
 {
 	fake_lock();
 	driver.devs[id].live = false;
+	driver.devs[id].kept = 0;
+	driver.devs[id].ublk->outlives = false;
+	fake_ublk_fail_kept(driver.devs[id].ublk);
 	fake_end(driver.devs[id].ublk);
 	fake_unlock();
+}
+
+void driver_foreign_add(int id, uint64_t cookie, uint64_t flags, uint16_t state)
+{
+	struct fake_dev *d = &driver.devs[id];
+
+	fake_lock();
+	*d = (struct fake_dev){.exists = true, .was_live = state, .char_fd = -1};
+	d->live = state == UBLK_S_DEV_LIVE;
+	d->kept = d->live ? UBLK_S_DEV_DEAD : state;
+	d->ublk = fake_ublk_new(1, 1, 4096);
+	d->ublk->flags = d->info.flags = flags;
+	d->ublk->outlives = d->kept;
+	d->info.nr_hw_queues = d->info.queue_depth = 1;
+	d->info.dev_id = (uint32_t) id;
+	d->info.ublksrv_flags = cookie;
+	fake_unlock();
+}
+
+void driver_foreign_del(int id)
+{
+	fake_lock();
+	dev_remove(&driver.devs[id]);
+	fake_unlock();
+}
+
+unsigned int driver_state(int id)
+{
+	const struct fake_dev *d;
+	unsigned int state;
+
+	fake_lock();
+	d = dev_of((uint32_t) id);
+	state = d ? state_of(d) : UBLK_S_DEV_DEAD;
+	fake_unlock();
+	return state;
 }
 
 bool driver_is_empty(void)

@@ -4,6 +4,10 @@
  * by the commands the guard issues on its (fake) ring. The guard is the real one, on a thread of
  * the test. /dev/ublkcN is opened here too, and /sys/class/ublk-char listed.
  *
+ * When the last descriptor of the char device is closed, in the process and in its rings, its
+ * server has gone: the device ends, or, with USER_RECOVERY, is kept for the next one. That is
+ * noticed when the device is looked at the next time, by a command or a client.
+ *
  * It insists on what a real driver punishes: no DEL_DEV of a live device, no second START_DEV, no
  * DEL_DEV while the char device is open.
  */
@@ -21,6 +25,8 @@ enum { DRIVER_DEVS = 8, DRIVER_MEMORIES = 16 };
 
 struct fake_dev {
 	bool exists, live, was_live, params_set;
+	uint16_t kept; /* UBLK_S_DEV_QUIESCED, UBLK_S_DEV_FAIL_IO, or 0: there is a server, or no
+			  disk */
 	struct ublksrv_ctrl_dev_info info;
 	struct ublk_params params;
 	struct fake_ublk *ublk;
@@ -47,7 +53,7 @@ struct fake_fault {
 };
 
 struct fake_driver {
-	uint64_t features;
+	uint64_t features; /* user recovery among them */
 	unsigned int max_queues;
 	struct fake_dev devs[DRIVER_DEVS];
 	struct fake_fault fault;
@@ -79,6 +85,12 @@ void driver_guard_join(void);
 void driver_release(void);
 /* Somebody else stops it, not through us. */
 void driver_foreign_stop(int id);
+/* Another server's: it keeps what it has. */
+void driver_foreign_add(int id, uint64_t cookie, uint64_t flags, uint16_t state);
+/* It is gone, through whomever. */
+void driver_foreign_del(int id);
+/* UBLK_S_DEV_*, as it is now. */
+unsigned int driver_state(int id);
 /* The kernel has none. */
 bool driver_is_empty(void);
 unsigned int driver_count(uint32_t op);

@@ -120,6 +120,14 @@ static bool is_free(const struct fake_tag *t)
 	return t->state == TAG_PARKED && !t->request;
 }
 
+bool fake_ublk_is_fetched(const struct fake_ublk *u)
+{
+	for (unsigned int i = 0; i < u->n_queues * u->depth; i++)
+		if (u->tags[i].state != TAG_PARKED)
+			return false;
+	return true;
+}
+
 /* ---- requests */
 
 static size_t request_bytes(const struct fake_request *r)
@@ -143,18 +151,31 @@ static bool is_moved(const struct fake_request *r)
 	return has_data(r) && !(r->op_flags & UBLK_IO_F_SHMEM_ZC);
 }
 
+/* It has no request, and may get one: by a server, or to wait for one. */
+static bool can_take(const struct fake_ublk *u, const struct fake_tag *t)
+{
+	return is_free(t) || (u->outlives && t->state == TAG_NEW && !t->request);
+}
+
 void fake_send(struct fake_ublk *u, unsigned int q, unsigned int tag, struct fake_request *r)
 {
 	struct fake_tag *t = fake_tag_of(u, q, tag);
 
 	fake_lock();
-	if (!is_free(t))
+	if (!can_take(u, t))
 		fake_broken("tag %u.%u is not free", q, tag);
+	if (u->fails_io) {
+		r->result = -EIO;
+		r->done = true;
+		fake_changed();
+		return fake_unlock();
+	}
+	u->n_parked -= is_free(t);
 	t->request = r;
 	t->sent = ++u->n_sent;
-	u->n_parked--;
 	u->n_busy++;
-	fake_wake(t->ring);
+	if (t->ring)
+		fake_wake(t->ring);
 	fake_unlock();
 }
 
@@ -164,7 +185,7 @@ bool fake_send_any(struct fake_ublk *u, unsigned int q, struct fake_request *r)
 
 	fake_lock();
 	for (unsigned int i = 0; i < u->depth && !sent; i++)
-		if (is_free(fake_tag_of(u, q, i))) {
+		if (can_take(u, fake_tag_of(u, q, i))) {
 			fake_send(u, q, i, r);
 			sent = true;
 		}
@@ -403,7 +424,8 @@ static struct fake_tag *next_sent(struct fake_ublk *u, const struct fake_ring *r
 	for (unsigned int i = 0; i < u->n_queues * u->depth; i++) {
 		struct fake_tag *t = &u->tags[i];
 
-		if (t->sent && (of_queue ? queue_of(u, t) == q : t->ring == r) &&
+		if (t->sent && t->state == TAG_PARKED &&
+		    (of_queue ? queue_of(u, t) == q : t->ring == r) &&
 		    (!best || t->sent < best->sent))
 			best = t;
 	}
@@ -471,7 +493,7 @@ void fake_ublk_dispatch(struct fake_ring *r)
 	struct fake_ublk *u = r->ublk;
 	struct fake_tag *t;
 
-	if (!u)
+	if (!u || u->silent)
 		return;
 	if (u->flags & UBLK_F_BATCH_IO) {
 		for (unsigned int q = 0; q < u->n_queues; q++)
@@ -580,7 +602,7 @@ static void tag_fetch(struct fake_op *op, struct fake_tag *t, uint64_t addr)
 		fake_broken("tag %u.%u is fetched again", queue_of(u, t), number_of(u, t));
 	take_memory(op->ring, t, addr);
 	take_registration(op, t);
-	u->n_parked++;
+	u->n_parked += !t->request;
 	tag_park(op, t, addr);
 }
 
@@ -680,7 +702,7 @@ static void take_elem(struct fake_op *op, const struct ublk_batch_io *cmd, const
 	t->ring = op->ring;
 	t->addr = addr;
 	t->state = TAG_PARKED;
-	u->n_parked++;
+	u->n_parked += !t->request;
 }
 
 static void batch_elems(struct fake_op *op, const struct ublk_batch_io *cmd, bool commit)
@@ -797,10 +819,59 @@ void fake_ublk_lost(struct fake_ring *r)
 			continue;
 		if (is_free(t))
 			u->n_parked--;
-		t->state = TAG_ENDED;
-		u->n_ended++;
-		if (t->request)
+		/* Its request stays with it until the last server has gone. */
+		t->state = u->outlives ? TAG_NEW : TAG_ENDED;
+		t->ring = NULL;
+		t->buf_registered = false;
+		u->silent = u->outlives;
+		u->n_ended += !u->outlives;
+		if (t->request && !u->outlives)
 			request_end(u, t, -EIO);
 	}
 	fake_changed();
+}
+
+/* ---- and another takes its place */
+
+static void each_kept(struct fake_ublk *u, void (*what)(struct fake_ublk *u, struct fake_tag *t))
+{
+	for (unsigned int i = 0; i < u->n_queues * u->depth; i++)
+		if (u->tags[i].state == TAG_NEW && u->tags[i].request)
+			what(u, &u->tags[i]);
+}
+
+static void keep_or_fail(struct fake_ublk *u, struct fake_tag *t)
+{
+	/* Not told to anybody yet: it waits as it did. */
+	if (t->sent && !u->fails_io)
+		return;
+	if (u->flags & UBLK_F_USER_RECOVERY_REISSUE)
+		t->sent = ++u->n_sent;
+	else
+		request_end(u, t, -EIO);
+}
+
+void fake_ublk_released(struct fake_ublk *u)
+{
+	u->silent = true;
+	u->fails_io = u->flags & UBLK_F_USER_RECOVERY_FAIL_IO;
+	each_kept(u, keep_or_fail);
+}
+
+void fake_ublk_resume(struct fake_ublk *u)
+{
+	u->silent = u->fails_io = false;
+	for (unsigned int i = 0; i < u->n_queues * u->depth; i++)
+		if (u->tags[i].sent)
+			fake_wake(u->tags[i].ring);
+}
+
+static void fail(struct fake_ublk *u, struct fake_tag *t)
+{
+	request_end(u, t, -EIO);
+}
+
+void fake_ublk_fail_kept(struct fake_ublk *u)
+{
+	each_kept(u, fail);
 }

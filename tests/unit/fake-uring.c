@@ -25,6 +25,7 @@ static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct fake_ring rings[FAKE_RINGS_MAX];
 static uint64_t next_seq;
+static bool killed;
 
 void fake_broken(const char *fmt, ...)
 {
@@ -67,6 +68,12 @@ void *fake_must(void *p)
 static int may_fail(const char *call)
 {
 	return fake.fail ? fake.fail(call) : 0;
+}
+
+/* The guard is another process. */
+static bool is_dead(const struct fake_ring *r)
+{
+	return killed && !r->shift;
 }
 
 void fake_changed(void)
@@ -587,7 +594,7 @@ int __wrap_io_uring_submit(struct io_uring *ring)
 	int n;
 
 	fake_lock();
-	n = may_fail("submit");
+	n = is_dead(ring_of(ring)) ? -EOWNERDEAD : may_fail("submit");
 	if (!n)
 		n = flush_and_submit(ring_of(ring));
 	fake_unlock();
@@ -628,7 +635,7 @@ static void ring_wait(struct fake_ring *r, unsigned int n)
 		n_pfd = ring_polls(r, pfd);
 		if (fake.polls_first)
 			fake_ublk_dispatch(r);
-		if (r->cq_ktail - r->cq_khead >= n)
+		if (r->cq_ktail - r->cq_khead >= n || is_dead(r))
 			return;
 		if (fake.idle) {
 			if (!fake.idle())
@@ -651,7 +658,7 @@ int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait)
 	int n;
 
 	fake_lock();
-	n = may_fail("submit");
+	n = is_dead(r) ? -EOWNERDEAD : may_fail("submit");
 	if (n >= 0) {
 		n = flush_and_submit(r);
 		ring_wait(r, wait);
@@ -679,7 +686,7 @@ int __wrap_io_uring_enter(unsigned int fd, unsigned int to_submit, unsigned int 
 		fake_broken("%u SQEs to submit, and %u there", to_submit,
 			    r->sq_ktail - r->sq_khead);
 	fake.n_enters++;
-	n = may_fail("submit");
+	n = is_dead(r) ? -EOWNERDEAD : may_fail("submit");
 	if (n >= 0) {
 		n = submit(r, to_submit);
 		ring_wait(r, wait);
@@ -775,6 +782,39 @@ int __wrap_io_uring_register_buf_ring(struct io_uring *ring, struct io_uring_buf
 	}
 	fake_unlock();
 	return err;
+}
+
+/* Lock held. The files of its ring are closed, whatever its thread still thinks. */
+static void ring_kill(struct fake_ring *r)
+{
+	fake_ublk_lost(r);
+	r->ublk = NULL;
+	for (unsigned int i = 0; i < r->n_ops; i++) {
+		fake.dropped += r->ops[i].in_use;
+		r->ops[i].in_use = false;
+	}
+	for (unsigned int i = 0; i < r->n_files; i++)
+		(void) close(r->files[i]);
+	r->n_files = 0;
+	fake_wake(r);
+}
+
+void fake_kill(bool on)
+{
+	fake_lock();
+	killed = on;
+	for (unsigned int i = 0; i < FAKE_RINGS_MAX; i++)
+		if (rings[i].uring && is_dead(&rings[i]))
+			ring_kill(&rings[i]);
+	fake_unlock();
+}
+
+bool fake_ublk_is_attached(const struct fake_ublk *u)
+{
+	for (unsigned int i = 0; i < FAKE_RINGS_MAX; i++)
+		if (rings[i].uring && rings[i].ublk == u)
+			return true;
+	return false;
 }
 
 void fake_reset(void)

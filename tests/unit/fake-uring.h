@@ -77,6 +77,9 @@ struct fake_ublk {
 	struct fake_fetch *fetches; /* BATCH_IO, by queue */
 	unsigned int n_parked, n_busy, n_ended;
 	bool ended; /* the disk is gone: tags end as they come */
+	bool outlives; /* there is a disk, and it stays when its server goes */
+	bool silent; /* a server has gone: no request is told to anyone */
+	bool fails_io; /* until there is another one, new requests fail */
 	int refuse_fetch; /* -errno: every FETCH (or PREP) of queue refuse_queue */
 	unsigned int refuse_queue;
 	uint64_t deliveries, commits, aborts;
@@ -89,7 +92,19 @@ struct fake_ublk *fake_ublk_free(struct fake_ublk *u);
 int fake_ublk_open(struct fake_ublk *u);
 struct fake_tag *fake_tag_of(struct fake_ublk *u, unsigned int q, unsigned int tag);
 
-/* Put a request on a tag that is free. */
+/* Every tag is with the driver. */
+bool fake_ublk_is_fetched(const struct fake_ublk *u);
+/* Some ring has it among its registered files. */
+bool fake_ublk_is_attached(const struct fake_ublk *u);
+/* The last descriptor of the char device is closed: what the server had is kept or fails. */
+void fake_ublk_released(struct fake_ublk *u);
+/* The next server may begin. */
+void fake_ublk_resume(struct fake_ublk *u);
+/* Requests that no server has fail. */
+void fake_ublk_fail_kept(struct fake_ublk *u);
+
+/* Put a request on a tag that is free. While a disk that outlives its server has none, it waits
+ * there, or fails. */
 void fake_send(struct fake_ublk *u, unsigned int q, unsigned int tag, struct fake_request *r);
 /* The same on any free tag of the queue; false if there is none. */
 bool fake_send_any(struct fake_ublk *u, unsigned int q, struct fake_request *r);
@@ -183,6 +198,9 @@ bool fake_wait_for(bool (*condition)(void *arg), void *arg);
 void fake_changed(void);
 /* Every TIMEOUT that runs is over. */
 void fake_timeout(void);
+/* The rings of this process, but for the guard's, do no more: as if it were killed. What they hold
+ * is dropped; the threads get an error and leave. Off again with @killed false. */
+void fake_kill(bool killed);
 /* From now on there is no SQE to be had in its ring. */
 void fake_starve(struct fake_op *op);
 /* Complete an operation held with @res. */

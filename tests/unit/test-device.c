@@ -1096,26 +1096,17 @@ static void leftovers_are_swept(void)
 	uint64_t cookies[] = {cookie_make(4194303, 7), cookie_make(getppid(), 7), 0x1234};
 
 	BEGIN();
-	for (unsigned int i = 0; i < 3; i++) {
-		struct fake_dev *d = &driver.devs[i];
-
-		*d = (struct fake_dev){.exists = true, .char_fd = -1};
-		d->ublk = fake_ublk_new(1, 1, 4096);
-		d->info.dev_id = i;
-		d->info.ublksrv_flags = cookies[i];
-	}
-	/* Another ublkd's, alive. */
-	driver.devs[1].live = true;
+	/* The second is alive. */
+	for (int i = 0; i < 3; i++)
+		driver_foreign_add(i, cookies[i], 0, i == 1 ? UBLK_S_DEV_LIVE : UBLK_S_DEV_DEAD);
 	write_device("a", "");
 	CHECK_EQ(manager_start(bed.manager, on_ready, NULL), 0);
 	CHECK(bed_until(is_ready, NULL));
 	CHECK_EQ(manager_find(bed.manager, "a")->kernel.dev_id, 0);
 	CHECK(driver.devs[1].exists && driver.devs[2].exists);
 	CHECK_EQ(driver_count(UBLK_U_CMD_DEL_DEV), 1);
-	for (unsigned int i = 1; i < 3; i++) {
-		driver.devs[i].exists = false;
-		driver.devs[i].ublk = fake_ublk_free(driver.devs[i].ublk);
-	}
+	driver_foreign_del(1);
+	driver_foreign_del(2);
 	END();
 }
 
