@@ -17,6 +17,7 @@
 
 #include "device/device-internal.h"
 #include "device/manager-internal.h"
+#include "target/options.h"
 #include "test.h"
 #include "util/log.h"
 
@@ -256,22 +257,10 @@ static void warm_up(void)
 	}
 }
 
-int bed_begin(void)
+int bed_next(void)
 {
 	int pair[2], r;
 
-	bed = (struct bed){0};
-	(void) nftw(bed_root, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-	quiet();
-	driver_reset();
-	warm_up();
-	bed.n_fds = bed_count_fds();
-	bed.config = (struct daemon_config){.log_level = LOG_EMERG,
-					    .default_queues = 1,
-					    .default_queue_depth = 4,
-					    .max_devices = 4,
-					    .start_timeout_usec = 5000000,
-					    .stop_timeout_usec = 5000000};
 	fake_inside++;
 	r = sd_event_new(&bed.event);
 	if (r < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -285,11 +274,83 @@ int bed_begin(void)
 	if (r < 0)
 		(void) close(pair[0]);
 	driver_guard_start(pair[1]);
+	bed.n_guards++;
 	if (r >= 0)
 		r = manager_new(bed.event, bed.ctrl, &bed.paths, &bed.config, &bed.manager);
 	if (r < 0)
 		bed_release();
+	else
+		manager_set_state_dir(bed.manager, bed.state_dir);
 	return r;
+}
+
+int bed_begin(void)
+{
+	if (bed.n_guards)
+		(void) close(bed.state_dir);
+	bed = (struct bed){0};
+	(void) nftw(bed_root, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+	quiet();
+	driver_reset();
+	warm_up();
+	bed.state_dir = state_open(bed_root);
+	if (bed.state_dir < 0)
+		fake_broken("no state folder");
+	bed.n_fds = bed_count_fds();
+	bed.config = (struct daemon_config){.log_level = LOG_EMERG,
+					    .default_queues = 1,
+					    .default_queue_depth = 4,
+					    .max_devices = 4,
+					    .start_timeout_usec = 5000000,
+					    .stop_timeout_usec = 5000000};
+	return bed_next();
+}
+
+/* ---- kill -9 */
+
+static void drop_queues(struct device_kernel *k)
+{
+	for (unsigned int i = 0; i < k->n_threads; i++) {
+		queue_thread_join(&k->threads[i]);
+		/* Nothing uses the memory: its operations went with the ring. */
+		k->threads[i].queue->n_in_flight = 0;
+		queue_thread_done(&k->threads[i]);
+	}
+	if (k->threads)
+		for (unsigned int i = 0; i < k->info.nr_hw_queues * k->threads_per_queue; i++)
+			free(k->threads[i].cpus);
+	free(k->threads);
+	if (k->char_fd >= 0)
+		(void) close(k->char_fd);
+}
+
+static void drop_device(struct device *d)
+{
+	const struct ub_target *t = d->config->target;
+
+	drop_queues(&d->kernel);
+	d->kernel = (struct device_kernel){.dev_id = -1, .char_fd = -1};
+	if (d->target_state && t->close && d->target_opened)
+		t->close(&d->dev, d->target_state);
+	if (d->target_state) {
+		dev_release(&d->dev);
+		options_release(t->options, d->target_state);
+		free(d->target_state);
+		d->target_state = NULL;
+	}
+	while (!list_empty(&d->waits))
+		list_remove(d->waits.next);
+}
+
+void bed_kill(void)
+{
+	struct device *d = NULL;
+
+	fake_kill(true);
+	while ((d = manager_next(bed.manager, d)))
+		drop_device(d);
+	bed_release();
+	fake_kill(false);
 }
 
 static void on_down(void *arg)
@@ -311,9 +372,9 @@ const char *bed_left(void)
 	wrong[0] = '\0';
 	if (!driver_is_empty())
 		(void) snprintf(wrong, sizeof(wrong), "the kernel still has a device");
-	else if (bed_count_fds() != bed.n_fds + 1) /* the guard's ring */
+	else if (bed_count_fds() != bed.n_fds + bed.n_guards)
 		(void) snprintf(wrong, sizeof(wrong), "%u descriptors, %u before", bed_count_fds(),
-				bed.n_fds + 1);
+				bed.n_fds + bed.n_guards);
 	else if (bed_count_threads() > bed.n_threads)
 		(void) snprintf(wrong, sizeof(wrong), "%u threads, %u before", bed_count_threads(),
 				bed.n_threads);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * device-bed - a whole daemon without bus and kernel: manager, real queue threads, real guard (on a
- * thread), fake driver, an event loop that the test turns. For test-device and test-fail-nth.
+ * thread), fake driver, an event loop that the test turns. For test-device, test-recover and those
+ * that fail calls.
  */
 #pragma once
 
@@ -19,7 +20,9 @@ struct bed {
 	struct manager *manager;
 	struct config_paths paths;
 	struct daemon_config config;
+	int state_dir; /* below the root, "/state" */
 	unsigned int n_fds, n_threads; /* before it all began */
+	unsigned int n_guards; /* so far: each leaves the descriptor of its ring */
 	unsigned int n_ready, n_down;
 	bool fast_commands; /* 200 ms for a command of the kernel instead of 10 s */
 };
@@ -41,6 +44,12 @@ void bed_exit(void);
 extern void (*bed_before_build)(void);
 /* Return: 0, or -errno (nothing is left) */
 int bed_begin(void);
+/* End the daemon as kill -9 does: nobody tells the kernel, the state files stay. No device may be
+ * at work with a job. */
+void bed_kill(void);
+/* The daemon after it: a new guard, manager and loop, on the same kernel and files.
+ * Return: as bed_begin() */
+int bed_next(void);
 /* Stop everything, look for what is left. Return: NULL, or what is wrong */
 const char *bed_end(void);
 /* Look only. */

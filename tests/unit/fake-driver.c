@@ -512,6 +512,10 @@ DIR *__wrap_opendir(const char *path)
 	}
 	if (strcmp(path, "/sys/class/ublk-char") != 0)
 		return __real_opendir(path);
+	if (driver.class_error) {
+		errno = driver.class_error;
+		return NULL;
+	}
 	class_at = 0;
 	return class_dir = __real_opendir("/");
 }

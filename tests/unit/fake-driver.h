@@ -59,6 +59,7 @@ struct fake_driver {
 	struct fake_fault fault;
 	bool fsync_waits; /* SYNC takes until no request is under way */
 	int char_error; /* every open of a char device */
+	int class_error; /* ... of the folder of devices */
 	unsigned int char_busy; /* the next so many opens fail with EBUSY */
 	unsigned int n_cmds[0x20]; /* by number */
 	unsigned int n_syncs, n_cancelled, n_added;
