@@ -161,11 +161,13 @@ void device_resume(struct device *d, int res);
 
 /* ---- device-start.c, device-stop.c */
 
-/** device_run_start, device_run_recover, device_run_quiesce, device_run_stop - the sequences, for device_begin() */
+/** device_run_start, device_run_recover, device_run_quiesce, device_run_stop, device_run_remove -
+ * the sequences, for device_begin(); the last is the stop of a device that nobody serves */
 void device_run_start(struct device *d);
 void device_run_recover(struct device *d);
 void device_run_quiesce(struct device *d);
 void device_run_stop(struct device *d);
+void device_run_remove(struct device *d);
 
 /** device_open_target - awaitable: the target's open(), on a job thread */
 void device_open_target(struct device *d);
@@ -195,19 +197,24 @@ void device_on_queue_exited(struct queue_thread *t);
 /** recovery_flags - what of UBLK_F_* to add the device with; Return: 0, or -errno with @f set */
 int recovery_flags(const struct device *d, uint64_t *ret, struct failure *f);
 
-/** recovery_check_start - the kernel may have the device still, from a server whose state file nobody
- * could use: it is not to be started beside that. Return: 0, or -errno with @f set */
+/** recovery_check_start - the kernel may have the device still, from a server whose state file
+ * nobody could use: it is not to be started beside that. Return: 0, or -errno with @f set */
 int recovery_check_start(const struct device *d, struct failure *f);
 
-/** device_quiesce - before this process ends: have the driver take every tag back, so that it has no
- * request it would fail. For devices for which that matters.
- *  Return: true if that has begun; false if there is nothing to do */
+/** device_quiesce - before this process ends: have the driver take every tag back, so that it has
+ * no request it would fail. For devices for which that matters. Return: true if that has begun;
+ * false if there is nothing to do */
 bool device_quiesce(struct device *d);
 
 /** recovery_save, recovery_forget - its state file; the target is open. Return: 0 or -errno, which
  * is logged */
 int recovery_save(struct device *d);
 void recovery_forget(struct device *d);
+
+/** recovery_identify - after GET_DEV_INFO: is this still the device that the kernel kept for us?
+ *  Return: 0; -errno if not, with d->kernel.stopped set, and dev_id -1 if it is gone; the command's
+ *  own -errno, and @f unset, if the kernel did not say */
+int recovery_identify(struct device *d, struct failure *f);
 
 /** recovery_after_failure - for device_teardown(): a queue failed, the kernel has the device */
 void recovery_after_failure(struct device *d);

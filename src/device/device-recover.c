@@ -4,8 +4,8 @@
  * nobody served it: because the daemon before this one died or was replaced, or because a queue
  * failed.
  *
- *   open the target, which waits for the locks of the old server -> START_USER_RECOVERY, again
- * while the old server is not over -> GET_DEV_INFO, GET_PARAMS -> queue threads ->
+ *   open the target, which waits for the locks of the old server -> GET_DEV_INFO,
+ * START_USER_RECOVERY, again while the old server is not over -> GET_PARAMS -> queue threads ->
  * END_USER_RECOVERY
  *
  * No write of the old server can come after this: its char device is in the registered files of the
@@ -152,15 +152,40 @@ static int after_open(struct device *d)
 			   *d->backing ? d->backing : "none");
 }
 
+/* Nobody held it: it may have been stopped, deleted, its number given to another device. */
+int recovery_identify(struct device *d, struct failure *f)
+{
+	const struct ublksrv_ctrl_dev_info *info = &d->cmd.info;
+	struct device_kernel *k = &d->kernel;
+	int id = k->dev_id;
+
+	if (d->res == -ENODEV || (d->res >= 0 && info->ublksrv_flags != k->cookie)) {
+		k->stopped = true;
+		k->dev_id = -1;
+		k->cookie = 0;
+		return failure_set(f, FAILURE_NOT_RECOVERABLE, ESTALE,
+				   "ublk device %d is not the one it was", id);
+	}
+	if (d->res < 0)
+		return d->res;
+	if (info->state == UBLK_S_DEV_DEAD) {
+		k->stopped = true;
+		return failure_set(f, FAILURE_NOT_RECOVERABLE, ESTALE,
+				   "/dev/ublkb%d was stopped by somebody else, not through ublkd",
+				   id);
+	}
+	return 0;
+}
+
 static int after_info(struct device *d)
 {
 	const struct ublksrv_ctrl_dev_info *info = &d->cmd.info;
+	int r = recovery_identify(d, &d->failure);
 
-	if (d->res < 0)
+	if (d->res < 0 && r == d->res)
 		return device_fail_from_kernel(d, "GET_DEV_INFO");
-	if (info->ublksrv_flags != d->kernel.cookie)
-		return failure_set(&d->failure, FAILURE_NOT_RECOVERABLE, ESTALE,
-				   "ublk device %d is not the one it was", d->kernel.dev_id);
+	if (r < 0)
+		return r;
 	if ((info->flags & d->kernel.path.flags) != d->kernel.path.flags)
 		return failure_set(&d->failure, FAILURE_NOT_RECOVERABLE, EINVAL,
 				   "ublk device %d moves data another way than its state file says",
@@ -206,6 +231,11 @@ void device_run_recover(struct device *d)
 
 	device_step(d, "start-recovery");
 	for (;;) {
+		/* Each time: of a device that was stopped the kernel says EBUSY for ever. */
+		CO_AWAIT(&d->co,
+			 ctrl_get_dev_info(ctrl, device_cmd(d), dev_id, DEVICE_CTRL_TIMEOUT_USEC));
+		if (after_info(d) < 0)
+			return device_start_undo(d);
 		CO_AWAIT(&d->co, ctrl_start_recovery(ctrl, device_cmd(d), dev_id,
 						     DEVICE_CTRL_TIMEOUT_USEC));
 		if (d->res != -EBUSY || d->cancelled)
@@ -217,9 +247,6 @@ void device_run_recover(struct device *d)
 		return device_start_undo(d);
 	}
 
-	CO_AWAIT(&d->co, ctrl_get_dev_info(ctrl, device_cmd(d), dev_id, DEVICE_CTRL_TIMEOUT_USEC));
-	if (after_info(d) < 0)
-		return device_start_undo(d);
 	CO_AWAIT(&d->co, ctrl_get_params(ctrl, device_cmd(d), dev_id, DEVICE_CTRL_TIMEOUT_USEC));
 	if (after_params(d) < 0)
 		return device_start_undo(d);

@@ -407,7 +407,7 @@ static void start_failed(struct device *d)
 
 void device_start_undo(struct device *d)
 {
-	d->keep = d->recovering;
+	d->keep = d->recovering && !d->kernel.stopped;
 	device_teardown(d, start_failed);
 }
 

@@ -368,3 +368,21 @@ void device_run_stop(struct device *d)
 
 	CO_END(&d->co);
 }
+
+/* Nothing can be written back: who would take it? */
+void device_run_remove(struct device *d)
+{
+	CO_BEGIN(&d->co);
+
+	device_step(d, "identify");
+	d->queue_failed = false;
+	CO_AWAIT(&d->co, ctrl_get_dev_info(manager_ctrl(d->manager), device_cmd(d),
+					   d->kernel.dev_id, DEVICE_CTRL_TIMEOUT_USEC));
+	if (recovery_identify(d, NULL) < 0 && !d->kernel.stopped) {
+		(void) device_fail_from_kernel(d, "GET_DEV_INFO");
+		return device_finish(d, DEVICE_QUIESCED);
+	}
+	return device_teardown(d, stop_finished);
+
+	CO_END(&d->co);
+}

@@ -293,7 +293,8 @@ int device_stop(struct device *d, const struct device_stop_options *o, struct de
 		return 0;
 	}
 	d->stop = *o;
-	device_begin(d, "stop", device_run_stop, DEVICE_STOPPING);
+	device_begin(d, "stop", d->state == DEVICE_QUIESCED ? device_run_remove : device_run_stop,
+		     DEVICE_STOPPING);
 	return 0;
 }
 

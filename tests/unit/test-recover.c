@@ -464,6 +464,99 @@ static void held(void)
 	END();
 }
 
+/* What failed before is not what the stop is told. */
+static void held_for_failing_is_stopped_by_force(void)
+{
+	struct fake_request r;
+	struct device *d;
+
+	BEGIN();
+	d = loop_device("l");
+	CHECK(start_ok(d));
+	d->n_recoveries = 9;
+	d->recovered_usec = clock_usec(CLOCK_MONOTONIC);
+	fail_queue(d, &r);
+	CHECK(bed_until(is_held, d));
+	CHECK_EQ(stop_with(d, true).kind, FAILURE_NONE);
+	CHECK_EQ(d->state, DEVICE_DEFINED);
+	CHECK_EQ(r.result, -EIO);
+	CHECK(driver_is_empty());
+	END();
+}
+
+static void stop_that_is_not_answered(void)
+{
+	struct fake_request r;
+	struct failure f;
+	struct device *d;
+
+	BEGIN();
+	d = loop_device("l");
+	CHECK(start_ok(d));
+	hold(d, &r);
+	driver.fault = (struct fake_fault){.op = UBLK_U_CMD_GET_DEV_INFO2, .res = -ENOMEM};
+	f = stop_with(d, true);
+	CHECK_CONTAINS(f.text, "GET_DEV_INFO");
+	CHECK(is_held(d));
+	CHECK(has_state_file("l"));
+	driver.fault.op = 0;
+	CHECK_EQ(stop_with(d, true).kind, FAILURE_NONE);
+	CHECK(driver_is_empty());
+	END();
+}
+
+static void held_is_stopped_by_force(void)
+{
+	struct fake_request r;
+	struct device *d;
+
+	BEGIN();
+	d = loop_device("l");
+	CHECK(start_ok(d));
+	hold(d, &r);
+	CHECK(!r.done);
+	CHECK_EQ(stop_with(d, true).kind, FAILURE_NONE);
+	CHECK_EQ(d->state, DEVICE_DEFINED);
+	CHECK(r.done);
+	CHECK_EQ(r.result, -EIO);
+	CHECK(driver_is_empty());
+	CHECK(!has_state_file("l"));
+	CHECK(start_ok(d));
+	CHECK_EQ(driver.n_added, 2);
+	serves(d);
+	END();
+}
+
+/* ---- the daemon ends meanwhile */
+
+static bool is_down(void *arg)
+{
+	return bed.n_down > 0;
+}
+
+static void on_down(void *arg)
+{
+	bed.n_down++;
+}
+
+static void shutdown_of_a_held_one(void)
+{
+	struct fake_request r;
+	struct device *d;
+
+	BEGIN();
+	bed.manager->config.stop_timeout_usec = 100000;
+	d = loop_device("l");
+	CHECK(start_ok(d));
+	hold(d, &r);
+	manager_shutdown(bed.manager, true, on_down, NULL);
+	CHECK(bed_until(is_down, NULL));
+	CHECK(r.done);
+	CHECK(driver_is_empty());
+	CHECK(!has_state_file("l"));
+	END();
+}
+
 static const uint32_t steps[] = {
 	UBLK_U_CMD_START_USER_RECOVERY, UBLK_U_CMD_GET_DEV_INFO,      UBLK_U_CMD_GET_PARAMS,
 	UBLK_U_CMD_GET_QUEUE_AFFINITY,	UBLK_U_CMD_END_USER_RECOVERY,
@@ -476,6 +569,54 @@ enum { N_STEPS = 5 };
 static uint32_t step_of(unsigned int i)
 {
 	return steps[i] == UBLK_U_CMD_GET_DEV_INFO ? UBLK_U_CMD_GET_DEV_INFO2 : steps[i];
+}
+
+static void shutdown_while_recovering(void)
+{
+	for (unsigned int i = 0; i < N_STEPS; i++) {
+		struct fake_request r;
+		unsigned int before;
+		struct device *d;
+
+		BEGIN();
+		bed.manager->config.stop_timeout_usec = 100000;
+		d = loop_device("l");
+		CHECK(start_ok(d));
+		before = driver_count(step_of(i));
+		driver.fault = (struct fake_fault){.op = step_of(i), .late = true, .times = 1};
+		fail_queue(d, &r);
+		while (driver_count(step_of(i)) == before)
+			bed_turn_ms(1);
+		manager_shutdown(bed.manager, true, on_down, NULL);
+		bed_turn_ms(5);
+		CHECK_EQ(bed.n_down, 0);
+		driver_release();
+		CHECK(bed_until(is_down, NULL));
+		CHECK(r.done);
+		CHECK(driver_is_empty());
+		CHECK(!has_state_file("l"));
+		END();
+	}
+}
+
+/* The old server never ends. */
+static void shutdown_while_waiting(void)
+{
+	struct fake_request r;
+	struct device *d;
+
+	BEGIN();
+	bed.manager->config.stop_timeout_usec = 100000;
+	d = loop_device("l");
+	CHECK(start_ok(d));
+	driver.fault = (struct fake_fault){.op = UBLK_U_CMD_START_USER_RECOVERY, .res = -EBUSY};
+	fail_queue(d, &r);
+	CHECK(bed_until(is_recovering, d));
+	bed_turn_ms(10);
+	manager_shutdown(bed.manager, true, on_down, NULL);
+	CHECK(bed_until(is_down, NULL));
+	CHECK(driver_is_empty());
+	END();
 }
 
 /* ---- a step fails */
@@ -595,6 +736,98 @@ static void backing_is_smaller(void)
 	CHECK(fake_wait(&r));
 	/* The kernel's size is in force. */
 	CHECK_EQ(d->kernel.params.basic.dev_sectors, 2048);
+	END();
+}
+
+/* Deleted by hand while nobody served it, and the number given to another server's device. */
+static void device_is_replaced(void)
+{
+	struct fake_request r;
+	struct failure f;
+	struct device *d;
+
+	BEGIN();
+	d = loop_device("l");
+	CHECK(start_ok(d));
+	hold(d, &r);
+	driver_foreign_stop(0);
+	driver_foreign_del(0);
+	driver_foreign_add(0, 0x1234, UBLK_F_USER_RECOVERY, UBLK_S_DEV_QUIESCED);
+	f = start_of(d);
+	CHECK_EQ(f.kind, FAILURE_NOT_RECOVERABLE);
+	CHECK_CONTAINS(f.text, "is not the one it was");
+	/* Its own is gone, the other is not ours to touch. */
+	CHECK_EQ(d->state, DEVICE_FAILED);
+	CHECK(!has_state_file("l"));
+	CHECK_EQ(driver_count(UBLK_U_CMD_START_USER_RECOVERY), 1);
+	CHECK_EQ(driver_state(0), UBLK_S_DEV_QUIESCED);
+	CHECK(start_ok(d));
+	CHECK_EQ(d->kernel.dev_id, 1);
+	serves(d);
+	CHECK(stop_ok(d));
+	CHECK_EQ(driver_state(0), UBLK_S_DEV_QUIESCED);
+	driver_foreign_del(0);
+	END();
+}
+
+static void replaced_and_stopped_by_force(void)
+{
+	struct fake_request r;
+	struct device *d;
+
+	BEGIN();
+	d = loop_device("l");
+	CHECK(start_ok(d));
+	hold(d, &r);
+	driver_foreign_stop(0);
+	driver_foreign_del(0);
+	driver_foreign_add(0, 0x1234, UBLK_F_USER_RECOVERY, UBLK_S_DEV_QUIESCED);
+	CHECK_EQ(stop_with(d, true).kind, FAILURE_NONE);
+	CHECK_EQ(d->state, DEVICE_DEFINED);
+	CHECK(!has_state_file("l"));
+	CHECK_EQ(driver_state(0), UBLK_S_DEV_QUIESCED);
+	driver_foreign_del(0);
+	END();
+}
+
+static void device_is_gone(void)
+{
+	struct fake_request r;
+	struct device *d;
+
+	BEGIN();
+	d = loop_device("l");
+	CHECK(start_ok(d));
+	hold(d, &r);
+	driver_foreign_stop(0);
+	driver_foreign_del(0);
+	CHECK(failure_is_set((struct failure[]){start_of(d)}));
+	CHECK_EQ(d->state, DEVICE_FAILED);
+	CHECK(!has_state_file("l"));
+	CHECK(start_ok(d));
+	serves(d);
+	END();
+}
+
+/* The kernel would say EBUSY for ever. */
+static void device_was_stopped(void)
+{
+	struct fake_request r;
+	struct failure f;
+	struct device *d;
+
+	BEGIN();
+	d = loop_device("l");
+	CHECK(start_ok(d));
+	hold(d, &r);
+	driver_foreign_stop(0);
+	f = start_of(d);
+	CHECK(failure_is_set(&f));
+	CHECK_CONTAINS(f.text, "stopped by somebody else");
+	CHECK_EQ(d->state, DEVICE_FAILED);
+	CHECK(driver_is_empty());
+	CHECK(!has_state_file("l"));
+	CHECK(start_ok(d));
 	END();
 }
 
@@ -795,10 +1028,20 @@ int main(void)
 		CASE(without_a_state_folder_it_ends),
 		CASE(too_often),
 		CASE(held),
+		CASE(held_is_stopped_by_force),
+		CASE(held_for_failing_is_stopped_by_force),
+		CASE(stop_that_is_not_answered),
+		CASE(shutdown_of_a_held_one),
+		CASE(shutdown_while_recovering),
+		CASE(shutdown_while_waiting),
 		CASE(each_step_refused),
 		CASE(queues_cannot_be_set_up),
 		CASE(backing_is_another),
 		CASE(backing_is_smaller),
+		CASE(device_is_replaced),
+		CASE(replaced_and_stopped_by_force),
+		CASE(device_is_gone),
+		CASE(device_was_stopped),
 		CASE(adopted),
 		CASE(adopted_again_and_again),
 		CASE(settings_have_changed),
