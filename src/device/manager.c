@@ -53,9 +53,28 @@ int manager_state_dir(const struct manager *m)
 	return m->state_dir;
 }
 
+static bool cookie_is_taken(struct manager *m, uint64_t cookie)
+{
+	struct device *d = NULL;
+
+	while ((d = manager_next(m, d)))
+		if (d->kernel.cookie == cookie)
+			return true;
+	for (size_t i = 0; i < m->n_saved; i++)
+		if (m->saved[i] && m->saved[i]->cookie == cookie)
+			return true;
+	return false;
+}
+
+/* In a container every ublkd may have the process id of the one whose devices it goes on with. */
 uint64_t manager_next_cookie(struct manager *m)
 {
-	return cookie_make(getpid(), ++m->n_cookies);
+	uint64_t cookie;
+
+	do {
+		cookie = cookie_make(getpid(), ++m->n_cookies);
+	} while (cookie_is_taken(m, cookie));
+	return cookie;
 }
 
 uint64_t manager_next_start(struct manager *m)
@@ -430,6 +449,11 @@ static struct device *adopted_device(struct manager *m, struct saved_device *s, 
 			return NULL;
 		d->orphaned = s->config->fragment_path;
 		s->config = NULL;
+	} else if (device_is_up(d)) {
+		(void) failure_set(f, FAILURE_DEVICE_EXISTS, EEXIST,
+				   "device '%s' was started anew before it was found",
+				   device_get_name(d));
+		return NULL;
 	} else if (!device_config_equal(d->config, s->config)) {
 		d->changed = d->config;
 		d->config = TAKE_PTR(s->config);
@@ -476,15 +500,19 @@ void manager_adopt(struct manager *m, struct saved_device *s, int id)
 	}
 	log_full(LOG_NOTICE, 0, s->config->name, NULL, 0,
 		 "its server is gone, the kernel kept it as ublk device %d: recovering it", id);
-	m->n_starting++;
-	m->n_autostarts++;
-	if (adopt(m, s, id, a ? &a->wait : NULL, &f) < 0) {
-		log_full(LOG_ERR, f.error, s->config ? s->config->name : NULL, NULL, 0,
-			 "ublk device %d is not recovered: %s", id, f.text);
-		free(a);
-		m->n_autostarts--;
-		manager_started_one(m);
+	if (a) {
+		m->n_starting++;
+		m->n_autostarts++;
 	}
+	if (adopt(m, s, id, a ? &a->wait : NULL, &f) == 0)
+		return;
+	log_full(LOG_ERR, f.error, s->config ? s->config->name : NULL, NULL, 0,
+		 "ublk device %d is not recovered: %s", id, f.text);
+	if (!a)
+		return;
+	free(a);
+	m->n_autostarts--;
+	manager_started_one(m);
 }
 
 static struct device *next_due(struct manager *m)

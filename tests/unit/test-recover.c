@@ -905,6 +905,47 @@ static void adopted_again_and_again(void)
 	END();
 }
 
+/* One with a file, one without, one that ends with its server; and then a fourth, which must not be
+ * taken for one of these by the daemon after that. */
+static void several_at_once(void)
+{
+	uint64_t cookies[4];
+	char text[400];
+
+	CHECK_EQ(bed_begin(), 0);
+	(void) snprintf(text, sizeof(text), "[Device]\nTarget=loop\n[Loop]\nFile=%s\n",
+			backing("a"));
+	bed_put("/etc/ublkd/devices/a.conf", text);
+	start_daemon();
+	CHECK(start_ok(loop_device("b")));
+	CHECK(start_ok(bed_add("c", "Target", "null", "Size", "1M", "Recovery", "no", NULL)));
+	cookies[0] = find("a")->kernel.cookie;
+	cookies[1] = find("b")->kernel.cookie;
+	NEXT_DAEMON();
+	serves(find("a"));
+	serves(find("b"));
+	CHECK(!find("c"));
+	CHECK_EQ(driver.n_added, 3);
+	CHECK_EQ(driver_count(UBLK_U_CMD_DEL_DEV), 1);
+	CHECK_EQ(find("a")->kernel.cookie, cookies[0]);
+	CHECK_EQ(find("b")->kernel.cookie, cookies[1]);
+	CHECK(start_ok(loop_device("d")));
+	cookies[2] = find("d")->kernel.cookie;
+	CHECK(start_ok(loop_device("e")));
+	cookies[3] = find("e")->kernel.cookie;
+	for (int i = 0; i < 4; i++)
+		for (int j = 0; j < i; j++)
+			CHECK(cookies[i] != cookies[j]);
+	NEXT_DAEMON();
+	for (const char *name = "abde"; *name; name++) {
+		const char one[] = {*name, '\0'};
+
+		serves(find(one));
+	}
+	CHECK_EQ(driver.n_added, 5);
+	END();
+}
+
 /* What is in force is what the state file says, whatever the file says now. */
 static void settings_have_changed(void)
 {
@@ -1016,6 +1057,33 @@ static void adoption_fails(void)
 	END();
 }
 
+/* A client is quicker than the look at the kernel. */
+static void started_before_it_was_found(void)
+{
+	struct device *d;
+	struct waiter w;
+
+	CHECK_EQ(bed_begin(), 0);
+	bed_put("/etc/ublkd/devices/n.conf", "[Device]\nTarget=null\nSize=1M\nAutostart=no\n");
+	start_daemon();
+	CHECK(start_ok(find("n")));
+	bed_kill();
+	CHECK_EQ(bed_next(), 0);
+	bed.n_ready = 0;
+	driver.fault = (struct fake_fault){.op = UBLK_U_CMD_GET_FEATURES, .late = true, .times = 1};
+	CHECK_EQ(manager_start(bed.manager, on_ready, NULL), 0);
+	d = find("n");
+	CHECK_EQ(device_start(d, 0, &waiter_new(&w)->wait, NULL), 0);
+	CHECK(bed_wait(&w));
+	driver_release();
+	CHECK(bed_until(is_ready, NULL));
+	serves(d);
+	CHECK(stop_ok(d));
+	CHECK_EQ(driver_state(0), UBLK_S_DEV_QUIESCED);
+	driver_foreign_del(0);
+	END();
+}
+
 int main(void)
 {
 	static const struct test_case cases[] = {
@@ -1044,12 +1112,14 @@ int main(void)
 		CASE(device_was_stopped),
 		CASE(adopted),
 		CASE(adopted_again_and_again),
+		CASE(several_at_once),
 		CASE(settings_have_changed),
 		CASE(file_is_gone),
 		CASE(no_state_file),
 		CASE(state_file_of_no_device),
 		CASE(foreign_ones_are_not_touched),
 		CASE(adoption_fails),
+		CASE(started_before_it_was_found),
 	};
 
 	return bed_run_cases(cases, sizeof(cases) / sizeof(cases[0]), test_passes);
