@@ -35,6 +35,7 @@ struct sweep {
 	struct ctrl_cmd cmd;
 	int res;
 	bool dying; /* there was a device to come back to */
+	bool unsure; /* there may be a device that was not looked at */
 	int *ids;
 	size_t n, i;
 };
@@ -54,6 +55,8 @@ static int sweep_read_ids(struct sweep *s)
 	struct dirent *e;
 	uint64_t id;
 
+	/* Without the driver there are none. */
+	s->unsure = !dir && errno != ENOENT;
 	while (dir && (e = readdir(dir))) {
 		int *ids;
 
@@ -117,9 +120,14 @@ static void sweep_adopt(struct manager *m, const struct ublksrv_ctrl_dev_info *i
 static void sweep_forget(struct manager *m)
 {
 	for (size_t i = 0; i < m->n_saved; i++) {
+		const struct device *d;
+
 		if (!m->saved[i])
 			continue;
-		state_remove(m->state_dir, m->saved[i]->config->name);
+		d = manager_find(m, m->saved[i]->config->name);
+		/* Started since: the file is a new one. */
+		if (!d || !d->kernel.saved)
+			state_remove(m->state_dir, m->saved[i]->config->name);
 		m->saved[i] = saved_device_free(m->saved[i]);
 	}
 }
@@ -156,13 +164,14 @@ static void sweep_end(struct sweep *s)
 	struct manager *m = s->manager;
 	void (*done)(struct manager * m) = s->done;
 	bool again = s->dying && sweep_again(m);
+	bool sure = !s->unsure;
 
 	m->sweep = sweep_free(s);
 	/* Whoever starts devices is better off when the old ones are gone: their ids, their locks.
 	 */
 	if (again && done && m->sweep_looks++ < SWEEP_LOOKS)
 		m->sweep_done = TAKE_PTR(done);
-	if (!again)
+	if (!again && sure)
 		sweep_forget(m);
 	if (done)
 		done(m);
@@ -179,6 +188,7 @@ static void sweep_run(struct sweep *s)
 			 ctrl_get_dev_info(ctrl, &s->cmd, s->ids[s->i], DEVICE_CTRL_TIMEOUT_USEC));
 		v = s->res < 0 ? NOT_OURS : judge(s->manager, &s->cmd.info);
 		s->dying |= v == DYING;
+		s->unsure |= s->res < 0 && s->res != -ENODEV;
 		if (v == KEPT)
 			sweep_adopt(s->manager, &s->cmd.info);
 		if (v != LEFT_OVER)

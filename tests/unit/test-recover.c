@@ -1057,6 +1057,80 @@ static void adoption_fails(void)
 	END();
 }
 
+/* The kernel does not tell what it has: that is no reason to forget it. */
+static void device_does_not_tell(void)
+{
+	BEGIN();
+	CHECK(start_ok(loop_device("l")));
+	bed_kill();
+	CHECK_EQ(bed_next(), 0);
+	driver.fault = (struct fake_fault){.op = UBLK_U_CMD_GET_DEV_INFO2, .res = -ENOMEM};
+	start_daemon();
+	CHECK(!find("l"));
+	CHECK(has_state_file("l"));
+	driver.fault.op = 0;
+	NEXT_DAEMON();
+	serves(find("l"));
+	END();
+}
+
+/* As when the folder of devices cannot be read. */
+static void kernel_cannot_be_looked_at(void)
+{
+	BEGIN();
+	CHECK(start_ok(loop_device("l")));
+	bed_kill();
+	CHECK_EQ(bed_next(), 0);
+	driver.class_error = EMFILE;
+	start_daemon();
+	CHECK(has_state_file("l"));
+	driver.class_error = 0;
+	NEXT_DAEMON();
+	serves(find("l"));
+	bed_kill();
+	driver_foreign_stop(0);
+	driver_foreign_del(0);
+	/* The driver is not there at all. */
+	driver.class_error = ENOENT;
+	CHECK_EQ(bed_next(), 0);
+	start_daemon();
+	CHECK(!has_state_file("l"));
+	END();
+}
+
+/* What is started anew before the look at the kernel is over has a state file of its own. */
+static void state_file_of_a_new_device(void)
+{
+	struct device *d;
+	struct waiter w;
+
+	CHECK_EQ(bed_begin(), 0);
+	bed_put("/etc/ublkd/devices/n.conf", "[Device]\nTarget=null\nSize=1M\nAutostart=no\n");
+	start_daemon();
+	CHECK(start_ok(find("n")));
+	bed_kill();
+	driver_foreign_stop(0);
+	driver_foreign_del(0);
+	CHECK_EQ(bed_next(), 0);
+	bed.n_ready = 0;
+	/* One that takes its time to die keeps the look going. */
+	driver_foreign_add(0, cookie_make(4194303, 7), 0, UBLK_S_DEV_LIVE);
+	CHECK_EQ(manager_start(bed.manager, on_ready, NULL), 0);
+	while (!driver_count(UBLK_U_CMD_GET_FEATURES) || !bed.manager->features)
+		bed_turn_ms(1);
+	d = find("n");
+	CHECK_EQ(device_start(d, 0, &waiter_new(&w)->wait, NULL), 0);
+	CHECK(bed_wait(&w));
+	CHECK(w.ok);
+	CHECK(d->kernel.saved);
+	driver_foreign_stop(0);
+	CHECK(bed_until(is_ready, NULL));
+	CHECK(has_state_file("n"));
+	NEXT_DAEMON();
+	serves(find("n"));
+	END();
+}
+
 /* A client is quicker than the look at the kernel. */
 static void started_before_it_was_found(void)
 {
@@ -1119,6 +1193,9 @@ int main(void)
 		CASE(state_file_of_no_device),
 		CASE(foreign_ones_are_not_touched),
 		CASE(adoption_fails),
+		CASE(device_does_not_tell),
+		CASE(kernel_cannot_be_looked_at),
+		CASE(state_file_of_a_new_device),
 		CASE(started_before_it_was_found),
 	};
 
