@@ -55,12 +55,10 @@ static void dev_settle(struct fake_dev *d)
 
 static struct fake_dev *dev_of(uint32_t id)
 {
-	struct fake_dev *d = &driver.devs[id];
-
-	if (id >= DRIVER_DEVS || !d->exists)
+	if (id >= DRIVER_DEVS || !driver.devs[id].exists)
 		return NULL;
-	dev_settle(d);
-	return d;
+	dev_settle(&driver.devs[id]);
+	return &driver.devs[id];
 }
 
 static unsigned int state_of(const struct fake_dev *d)

@@ -53,7 +53,7 @@ static void start_daemon(void)
 
 /* ---- requests */
 
-static uint8_t data[65536];
+static _Alignas(4096) uint8_t data[65536];
 
 static struct fake_request ask(uint32_t op, uint64_t sector, uint32_t n)
 {
@@ -174,17 +174,19 @@ static bool is_recovering(void *arg)
 
 static struct fake_request *victim;
 static pid_t victim_thread;
+static unsigned int victim_turns;
 
 static int fail_submit(const char *call)
 {
 	if (strcmp(call, "submit") != 0 || !victim || !victim->deliveries ||
-	    gettid() != victim_thread)
+	    gettid() != victim_thread || victim_turns--)
 		return 0;
 	victim = NULL;
 	return -ENXIO;
 }
 
-/* With @r told to it, and not answered. */
+/* With @r told to it, and not answered. With the answer linked to the operation, so is that;
+ * otherwise it is done. */
 static void fail_queue(struct device *d, struct fake_request *r)
 {
 	*r = ask(UBLK_IO_OP_WRITE, 0, 8);
@@ -192,6 +194,7 @@ static void fail_queue(struct device *d, struct fake_request *r)
 	fake_lock();
 	victim = r;
 	victim_thread = atomic_load(&d->kernel.threads[0].tid);
+	victim_turns = !d->kernel.path.batch;
 	fake.fail = fail_submit;
 	fake_unlock();
 	CHECK(fake_send_any(bed_kernel(d)->ublk, 0, r));
