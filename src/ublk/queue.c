@@ -373,10 +373,13 @@ void slot_arrived(struct slot *s)
 	s->announced = false;
 	q->n_busy++;
 	count(&q->counters.arrived, 1);
-	/* A failed queue takes nothing new: what is in flight must come to an end. An aborted
-	 * slot's operation still looks at the old request. */
-	if (q->aborting || q->error)
+	/* An aborted slot's operation still looks at the old request. */
+	if (q->aborting)
 		return slot_commit(s, -EIO);
+	/* A failed queue takes nothing new: what is in flight must come to an end. The kernel fails
+	 * this one, or gives it to the queue that comes after. */
+	if (q->error)
+		return;
 
 	r = slot_decode(s, d);
 	s->error = 0;

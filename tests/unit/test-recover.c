@@ -264,6 +264,67 @@ static void queue_failure_is_recovered(void)
 		      UBLK_F_BATCH_IO);
 }
 
+static enum fake_verdict hold_op(struct fake_op *op)
+{
+	return FAKE_HOLD;
+}
+
+static bool one_is_held(void *arg)
+{
+	return fake_n_held() > 0;
+}
+
+static bool queue_has_failed(void *arg)
+{
+	return *(const bool *) arg;
+}
+
+static bool commit_was_refused;
+
+static int refuse_commit(unsigned int n)
+{
+	if (commit_was_refused)
+		return (int) n;
+	commit_was_refused = true;
+	return -EINVAL;
+}
+
+/* While a failed queue still waits for an operation, what comes to it is left to the next one. */
+static void what_comes_to_a_failed_queue_waits(void)
+{
+	struct fake_request a = ask(UBLK_IO_OP_WRITE, 0, 8), b = ask(UBLK_IO_OP_FLUSH, 0, 0);
+	struct fake_request c = ask(UBLK_IO_OP_FLUSH, 0, 0);
+	struct fake_ublk *u;
+	struct device *d;
+
+	CHECK_EQ(bed_begin(), 0);
+	driver.features |= UBLK_F_USER_COPY | UBLK_F_BATCH_IO;
+	start_daemon();
+	d = bed_add("l", "Target", "loop", "File", backing("l"), NULL);
+	CHECK(start_ok(d));
+	u = bed_kernel(d)->ublk;
+	driver.on_backing = hold_op;
+	CHECK(fake_send_any(u, 0, &a));
+	CHECK(fake_wait_for(one_is_held, NULL));
+	driver.on_backing = NULL;
+	fake.on_commit = refuse_commit;
+	CHECK(fake_send_any(u, 0, &b));
+	CHECK(fake_wait_for(queue_has_failed, &commit_was_refused));
+	CHECK(fake_send_any(u, 0, &c));
+	bed_turn_ms(10);
+	CHECK(!c.done);
+	fake_finish(fake_held(0), FAKE_DO);
+	CHECK(bed_until(request_is_done, &a));
+	CHECK(bed_until(request_is_done, &b));
+	CHECK(bed_until(request_is_done, &c));
+	CHECK_EQ(a.result, 4096);
+	CHECK_EQ(b.result, 0);
+	CHECK_EQ(c.result, 0);
+	CHECK(bed_until(is_recovered, d));
+	serves(d);
+	END();
+}
+
 /* The old server's last write is not over; those who use the disk notice nothing. */
 static void waits_for_the_old_server(void)
 {
@@ -841,16 +902,6 @@ static struct device *find(const char *name)
 	return manager_find(bed.manager, name);
 }
 
-static enum fake_verdict hold_op(struct fake_op *op)
-{
-	return FAKE_HOLD;
-}
-
-static bool one_is_held(void *arg)
-{
-	return fake_n_held() > 0;
-}
-
 static void adopted(void)
 {
 	struct fake_request r = ask(UBLK_IO_OP_WRITE, 0, 8);
@@ -1165,6 +1216,7 @@ int main(void)
 {
 	static const struct test_case cases[] = {
 		CASE(queue_failure_is_recovered),
+		CASE(what_comes_to_a_failed_queue_waits),
 		CASE(waits_for_the_old_server),
 		CASE(requeue_fails_what_the_server_had),
 		CASE(fail_io_fails_all),
