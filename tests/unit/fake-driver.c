@@ -440,6 +440,8 @@ int __wrap_open64(const char *path, int flags, ...);
 int __real_open64(const char *path, int flags, ...);
 DIR *__wrap_opendir(const char *path);
 DIR *__real_opendir(const char *path);
+int __wrap_closedir(DIR *dir);
+int __real_closedir(DIR *dir);
 struct dirent *__wrap_readdir(DIR *dir);
 struct dirent *__real_readdir(DIR *dir);
 struct dirent *__wrap_readdir64(DIR *dir);
@@ -524,12 +526,18 @@ static struct dirent *class_next(void)
 
 	while (class_at < DRIVER_DEVS && !dev_of(class_at))
 		class_at++;
-	if (class_at == DRIVER_DEVS) {
-		class_dir = NULL;
+	if (class_at == DRIVER_DEVS)
 		return NULL;
-	}
 	(void) snprintf(e.d_name, sizeof(e.d_name), "ublkc%u", class_at++);
 	return &e;
+}
+
+int __wrap_closedir(DIR *dir)
+{
+	/* Another may be where this one was. */
+	if (dir == class_dir)
+		class_dir = NULL;
+	return __real_closedir(dir);
 }
 
 struct dirent *__wrap_readdir64(DIR *dir)
