@@ -7,6 +7,7 @@
  * and the teardown every ending shares: queues leave -> rings, mappings, char device closed ->
  * DEL_DEV -> target closed (job). A device that was stopped is never started again in the kernel:
  * it is deleted, and the next start adds a new one (a second START_DEV is a kernel oops up to 7.2).
+ * A device that nobody serves goes straight to the teardown, once it is known to be still ours.
  *
  * A forced stop does not ask who uses the device, and when its requests stop making progress it
  * fails them. A backing operation that never ends keeps its device in "stopping", and nothing else:

@@ -164,7 +164,7 @@ static uint64_t now_ms(void)
 
 bool bed_until(bool (*what)(void *arg), void *arg)
 {
-	uint64_t end = now_ms() + 10000;
+	uint64_t end = now_ms() + 18000;
 
 	while (!what(arg)) {
 		if (now_ms() >= end)
@@ -301,7 +301,7 @@ int bed_begin(void)
 					    .default_queues = 1,
 					    .default_queue_depth = 4,
 					    .max_devices = 4,
-					    .start_timeout_usec = 5000000,
+					    .start_timeout_usec = 15000000,
 					    .stop_timeout_usec = 5000000};
 	return bed_next();
 }

@@ -55,7 +55,7 @@ const char *bed_end(void);
 /* Look only. */
 const char *bed_left(void);
 
-/* Turn the loop until @what is true, or ten seconds are over. */
+/* Turn the loop until @what is true, or 18 seconds are over: fewer than a ring may sleep. */
 bool bed_until(bool (*what)(void *arg), void *arg);
 bool bed_wait(struct waiter *w);
 void bed_turn_ms(unsigned int ms);

@@ -200,6 +200,11 @@ static void fail_queue(struct device *d, struct fake_request *r)
 	CHECK(fake_send_any(bed_kernel(d)->ublk, 0, r));
 }
 
+static bool has_failed_queue(void *arg)
+{
+	return ((const struct device *) arg)->queue_failed;
+}
+
 /* Its recovery fails as well: nobody serves it. */
 static void hold(struct device *d, struct fake_request *r)
 {
@@ -742,6 +747,33 @@ static void queues_cannot_be_set_up(void)
 	END();
 }
 
+/* Once more, as the last command is under way: held, and not lost. */
+static void queue_fails_during_the_recovery(void)
+{
+	struct fake_request r, s;
+	struct device *d;
+
+	BEGIN();
+	d = loop_device("l");
+	CHECK(start_ok(d));
+	driver.fault =
+		(struct fake_fault){.op = UBLK_U_CMD_END_USER_RECOVERY, .late = true, .times = 1};
+	fail_queue(d, &r);
+	CHECK(bed_until(request_is_done, &r)); /* in force already, only the answer is late */
+	CHECK(d->recovering);
+	fail_queue(d, &s);
+	CHECK(bed_until(has_failed_queue, d));
+	driver_release();
+	CHECK(bed_until(is_held, d));
+	CHECK_CONTAINS(d->last_error.text, "a queue failed");
+	CHECK(!s.done);
+	CHECK(start_ok(d));
+	CHECK(bed_until(request_is_done, &s));
+	CHECK_EQ(s.result, 4096);
+	serves(d);
+	END();
+}
+
 /* ---- it is not what it was */
 
 static void backing_is_another(void)
@@ -1111,6 +1143,65 @@ static void adoption_fails(void)
 	END();
 }
 
+/* Somebody else's lock, as that of a server whose last write is not over. */
+static int lock_backing(const char *name)
+{
+	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	char path[300];
+	int fd;
+
+	(void) snprintf(path, sizeof(path), "%s/%s.img", bed_root, name);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	CHECK(fd >= 0);
+	CHECK_EQ(fcntl(fd, F_OFD_SETLK, &fl), 0);
+	return fd;
+}
+
+static void locked_backing_is_waited_for(void)
+{
+	struct device *d;
+	int fd;
+
+	BEGIN();
+	CHECK(start_ok(loop_device("l")));
+	bed_kill();
+	fd = lock_backing("l");
+	bed.config.start_timeout_usec = 50000;
+	CHECK_EQ(bed_next(), 0);
+	start_daemon();
+	/* It is up without it, and goes on waiting. */
+	d = find("l");
+	CHECK_STR(d->sub_state, "open");
+	CHECK_EQ(d->state, DEVICE_STARTING);
+	bed_turn_ms(50);
+	CHECK_STR(d->sub_state, "open");
+	CHECK_EQ(driver_count(UBLK_U_CMD_START_USER_RECOVERY), 0);
+	(void) close(fd);
+	CHECK(bed_until(is_recovered, d));
+	serves(d);
+	END();
+}
+
+static void shutdown_while_waiting_for_a_lock(void)
+{
+	int fd;
+
+	BEGIN();
+	CHECK(start_ok(loop_device("l")));
+	bed_kill();
+	fd = lock_backing("l");
+	bed.config.start_timeout_usec = 50000;
+	bed.config.stop_timeout_usec = 100000;
+	CHECK_EQ(bed_next(), 0);
+	start_daemon();
+	CHECK_STR(find("l")->sub_state, "open");
+	manager_shutdown(bed.manager, true, on_down, NULL);
+	CHECK(bed_until(is_down, NULL));
+	CHECK(driver_is_empty());
+	(void) close(fd);
+	END();
+}
+
 /* The kernel does not tell what it has: that is no reason to forget it. */
 static void device_does_not_tell(void)
 {
@@ -1233,6 +1324,7 @@ int main(void)
 		CASE(shutdown_while_waiting),
 		CASE(each_step_refused),
 		CASE(queues_cannot_be_set_up),
+		CASE(queue_fails_during_the_recovery),
 		CASE(backing_is_another),
 		CASE(backing_is_smaller),
 		CASE(device_is_replaced),
@@ -1248,6 +1340,8 @@ int main(void)
 		CASE(state_file_of_no_device),
 		CASE(foreign_ones_are_not_touched),
 		CASE(adoption_fails),
+		CASE(locked_backing_is_waited_for),
+		CASE(shutdown_while_waiting_for_a_lock),
 		CASE(device_does_not_tell),
 		CASE(kernel_cannot_be_looked_at),
 		CASE(state_file_of_a_new_device),
