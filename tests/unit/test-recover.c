@@ -1243,9 +1243,10 @@ static void kernel_cannot_be_looked_at(void)
 	END();
 }
 
-/* What is started anew before the look at the kernel is over has a state file of its own. */
-static void state_file_of_a_new_device(void)
+/* Nothing is started beside what the kernel may still have, until that is known. */
+static void not_started_before_the_look_is_over(void)
 {
+	struct failure f = {0};
 	struct device *d;
 	struct waiter w;
 
@@ -1264,13 +1265,13 @@ static void state_file_of_a_new_device(void)
 	while (!driver_count(UBLK_U_CMD_GET_FEATURES) || !bed.manager->features)
 		bed_turn_ms(1);
 	d = find("n");
-	CHECK_EQ(device_start(d, 0, &waiter_new(&w)->wait, NULL), 0);
-	CHECK(bed_wait(&w));
-	CHECK(w.ok);
-	CHECK(d->kernel.saved);
+	CHECK_EQ(device_start(d, 0, &waiter_new(&w)->wait, &f), -EEXIST);
+	CHECK_EQ(f.kind, FAILURE_NOT_RECOVERABLE);
 	driver_foreign_stop(0);
 	CHECK(bed_until(is_ready, NULL));
-	CHECK(has_state_file("n"));
+	CHECK(!has_state_file("n"));
+	CHECK(start_ok(d));
+	CHECK(d->kernel.saved);
 	NEXT_DAEMON();
 	serves(find("n"));
 	END();
@@ -1292,14 +1293,13 @@ static void started_before_it_was_found(void)
 	driver.fault = (struct fake_fault){.op = UBLK_U_CMD_GET_FEATURES, .late = true, .times = 1};
 	CHECK_EQ(manager_start(bed.manager, on_ready, NULL), 0);
 	d = find("n");
-	CHECK_EQ(device_start(d, 0, &waiter_new(&w)->wait, NULL), 0);
-	CHECK(bed_wait(&w));
+	CHECK_EQ(device_start(d, 0, &waiter_new(&w)->wait, NULL), -EEXIST);
 	driver_release();
 	CHECK(bed_until(is_ready, NULL));
 	serves(d);
+	CHECK_EQ(d->kernel.dev_id, 0);
 	CHECK(stop_ok(d));
-	CHECK_EQ(driver_state(0), UBLK_S_DEV_QUIESCED);
-	driver_foreign_del(0);
+	CHECK(driver_is_empty());
 	END();
 }
 
@@ -1344,7 +1344,7 @@ int main(void)
 		CASE(shutdown_while_waiting_for_a_lock),
 		CASE(device_does_not_tell),
 		CASE(kernel_cannot_be_looked_at),
-		CASE(state_file_of_a_new_device),
+		CASE(not_started_before_the_look_is_over),
 		CASE(started_before_it_was_found),
 	};
 
