@@ -504,10 +504,13 @@ void config_wish(const struct daemon_config *daemon, const struct device_config 
 		.copy = (enum data_copy) device->copy,
 		.batch = (enum data_batch) device->batch,
 		.threads_per_queue = device->threads_per_queue,
+		.queue_depth = device->depth,
 		.integrity = device->metadata_size > 0,
 		.handover = device_config_recovery(device) == RECOVERY_REQUEUE,
 		.shared_memory = device_config_shares_memory(device),
 	};
+	if (daemon && !ret->queue_depth)
+		ret->queue_depth = daemon->default_queue_depth;
 	if (daemon && ret->copy == DATA_COPY_AUTO) {
 		ret->copy = (enum data_copy) daemon->default_copy;
 		ret->copy_is_default = true;

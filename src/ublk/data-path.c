@@ -202,6 +202,10 @@ static int check_row(const struct row *row, const struct data_path_wish *w, stru
 		return failure_set(f, config, EINVAL,
 				   "Recovery=requeue needs every tag handed back at a restart, "
 				   "which batch I/O cannot do");
+	if (row->batch && w->queue_depth == 1)
+		return failure_set(f, config, EINVAL,
+				   "the driver refuses batch I/O for one request at a time, and "
+				   "Depth=1");
 	if (missing)
 		return failure_set(
 			f, kernel, EOPNOTSUPP, "the driver has no %s, which came with Linux %s",

@@ -41,6 +41,7 @@ struct data_path_wish {
 	bool copy_is_default,
 		batch_is_default; /* they are DefaultCopy= and DefaultBatch=: for words */
 	unsigned int threads_per_queue; /* >= 1 */
+	unsigned int queue_depth; /* 0: unknown */
 	bool integrity; /* carries metadata: only where USER_COPY is */
 	bool handover; /* every tag must be had back from the driver: not in batches */
 	bool shared_memory; /* a pool is named: SHMEM_ZC beside any way */

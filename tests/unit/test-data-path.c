@@ -176,6 +176,20 @@ static void several_threads(void)
 		       "6.16: set ThreadsPerQueue=1");
 }
 
+static void one_request_at_a_time(void)
+{
+	struct data_path_wish w = wish(K7_3, UB_DATA_FILES);
+
+	w.queue_depth = 2;
+	CHECK_STR(name_of(w), "zero-auto+batch");
+	w.queue_depth = 1;
+	CHECK_STR(name_of(w), "zero-auto");
+	w.batch = DATA_BATCH_YES;
+	(void) refused(w, FAILURE_INVALID_CONFIGURATION,
+		       "Batch=yes: the driver refuses batch I/O for one request at a time, and "
+		       "Depth=1: set Batch=auto");
+}
+
 static void what_the_kernel_has_not(void)
 {
 	struct data_path_wish w = wish(K6_12, UB_DATA_FILES);
@@ -343,6 +357,7 @@ static void explanations(void)
 }
 
 TEST_MAIN(CASE(by_itself), CASE(flags_and_fallbacks), CASE(no_flags_that_clear_each_other),
-	  CASE(asked_for), CASE(several_threads), CASE(what_the_kernel_has_not),
-	  CASE(what_no_kernel_could), CASE(defaults_are_named), CASE(metadata), CASE(shared_memory),
-	  CASE(broken_kernels_by_name_only), CASE(versions), CASE(explanations))
+	  CASE(asked_for), CASE(several_threads), CASE(one_request_at_a_time),
+	  CASE(what_the_kernel_has_not), CASE(what_no_kernel_could), CASE(defaults_are_named),
+	  CASE(metadata), CASE(shared_memory), CASE(broken_kernels_by_name_only), CASE(versions),
+	  CASE(explanations))
