@@ -41,6 +41,9 @@ struct device_kernel {
 	unsigned int n_threads; /* started, not yet done */
 	unsigned int n_armed, n_exited;
 	int arm_error, exit_error; /* of a queue, 0: none */
+	_Atomic int
+		sync_error; /* the queues': why the backing lost writes, -errno; 0: it did not */
+	struct failure writes_lost; /* the same in words */
 	bool saved; /* there is a state file: it can be recovered */
 	bool fell_back; /* said so */
 	bool quitting; /* the queues were told to end */
@@ -206,8 +209,8 @@ int recovery_check_start(const struct device *d, struct failure *f);
  * false if there is nothing to do */
 bool device_quiesce(struct device *d);
 
-/** recovery_save, recovery_forget - its state file; the target is open. Return: 0 or -errno, which
- * is logged */
+/** recovery_save, recovery_forget - its state file, anew if there is one; the target is open.
+ * Return: 0 or -errno, which is logged */
 int recovery_save(struct device *d);
 void recovery_forget(struct device *d);
 
@@ -218,6 +221,19 @@ int recovery_identify(struct device *d, struct failure *f);
 
 /** recovery_after_failure - for device_teardown(): a queue failed, the kernel has the device */
 void recovery_after_failure(struct device *d);
+
+/* ---- device-sync.c */
+
+/** device_lost_writes - from now on flushes fail, because a sync of the backing said @error
+ * (-errno)
+ */
+void device_lost_writes(struct device *d, int error);
+
+/** device_on_sync_failed - news of a queue thread */
+void device_on_sync_failed(struct queue_thread *t);
+
+/** device_fail_lost_writes - d->failure of a stop that cannot flush; Return: -errno */
+int device_fail_lost_writes(struct device *d);
 
 /* ---- device-pools.c */
 

@@ -112,6 +112,7 @@ int recovery_save(struct device *d)
 		.copy = (int) k->path.copy,
 		.batch = k->path.batch ? DATA_BATCH_YES : DATA_BATCH_NO,
 		.threads_per_queue = k->threads_per_queue,
+		.sync_error = k->sync_error,
 	};
 	int dir = manager_state_dir(d->manager);
 	int r;
@@ -121,9 +122,10 @@ int recovery_save(struct device *d)
 	r = dir < 0 ? -ENOENT : state_save(dir, &s);
 	if (r < 0 && dir >= 0)
 		log_full(LOG_WARNING, -r, device_get_name(d), NULL, 0,
-			 "cannot write its state file (%s): should ublkd die, this device ends",
-			 strerror(-r));
-	k->saved = r == 0;
+			 "cannot write its state file (%s): should ublkd die, %s", strerror(-r),
+			 k->saved ? "the next one will not know that flushes have to fail"
+				  : "this device ends");
+	k->saved |= r == 0;
 	return r;
 }
 

@@ -359,6 +359,7 @@ static int start_queues(struct device *d)
 			.n_files = d->dev.n_files,
 			.target = d->config->target,
 			.state = d->target_state,
+			.sync_error = &k->sync_error,
 		};
 		char name[THREAD_NAME_MAX];
 		int r;
@@ -368,6 +369,7 @@ static int start_queues(struct device *d)
 		t->armed = device_on_queue_armed;
 		t->exited = device_on_queue_exited;
 		t->fell_back = on_queue_fell_back;
+		t->sync_failed = device_on_sync_failed;
 		t->io_flusher = manager_get_config(d->manager)->io_flusher;
 		t->batch = d->config->cpu_policy == CPU_POLICY_BATCH;
 		name_thread(d, i, name);

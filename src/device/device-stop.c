@@ -310,6 +310,8 @@ static void stop_refused(struct device *d)
 			"the kernel refused STOP_DEV of /dev/ublkb%d: %s; mode 'force' stops "
 			"it all the same",
 			d->kernel.dev_id, strerror(-d->res));
+	} else if (d->kernel.sync_error) {
+		(void) device_fail_lost_writes(d);
 	} else {
 		(void) failure_set(
 			&d->failure, FAILURE_KERNEL_FAILED, d->res,

@@ -406,13 +406,16 @@ void device_get_status(const struct device *d, struct device_status *ret)
 	const struct device_config *c = d->config;
 	const struct daemon_config *dc = manager_get_config(d->manager);
 	const char *backing = c->target->backing ? c->target->backing(c->target_state) : NULL;
+	const struct failure *last = &d->last_error;
 
+	if (!failure_is_set(last) && d->kernel.dev_id >= 0)
+		last = &d->kernel.writes_lost;
 	*ret = (struct device_status){
 		.name = c->name,
 		.state = d->state,
 		.sub_state = d->sub_state,
 		.operation = d->operation,
-		.last_error = &d->last_error,
+		.last_error = last,
 		.size = c->size,
 		.read_only = c->read_only,
 		.autostart = c->autostart == AUTOSTART_YES,

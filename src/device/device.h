@@ -126,7 +126,8 @@ struct device_status {
 	enum device_state state;
 	const char *sub_state; /* step of the running sequence, "" if none */
 	const char *operation; /* "start", "stop" or "" */
-	const struct failure *last_error; /* kind FAILURE_NONE: none since the last success */
+	/* Of the last operation, or that the backing lost writes since; kind FAILURE_NONE: none */
+	const struct failure *last_error;
 	int dev_id; /* -1: not in the kernel */
 	char block_device[32], char_device[32]; /* "" when there is none */
 	char data_path[DATA_PATH_NAME_MAX]; /* "" when there is no block device */

@@ -478,6 +478,8 @@ static int adopt(struct manager *m, struct saved_device *s, int id, struct devic
 		.threads_per_queue = s->threads_per_queue,
 	};
 	memcpy(d->backing, s->backing, sizeof(d->backing));
+	if (s->sync_error)
+		device_lost_writes(d, s->sync_error);
 	config_wish(NULL, d->config, m->features, &wish);
 	wish.copy = (enum data_copy) s->copy;
 	wish.batch = (enum data_batch) s->batch;

@@ -39,6 +39,20 @@ static void on_fell_back(void *arg)
 	mailbox_post(t->home, &t->fell_back_mail);
 }
 
+static void deliver_sync_failed(struct mail *m)
+{
+	struct queue_thread *t = container_of(m, struct queue_thread, sync_failed_mail);
+
+	t->sync_failed(t);
+}
+
+static void on_sync_failed(void *arg)
+{
+	struct queue_thread *t = arg;
+
+	mailbox_post(t->home, &t->sync_failed_mail);
+}
+
 static void on_armed(void *arg, int res)
 {
 	struct queue_thread *t = arg;
@@ -93,8 +107,10 @@ int queue_thread_start(struct queue_thread *t, const char *name, struct queue_co
 	t->armed_mail.deliver = deliver_armed;
 	t->exited_mail.deliver = deliver_exited;
 	t->fell_back_mail.deliver = deliver_fell_back;
+	t->sync_failed_mail.deliver = deliver_sync_failed;
 	config->armed = on_armed;
 	config->fell_back = on_fell_back;
+	config->sync_failed = on_sync_failed;
 	config->arg = t;
 	r = queue_new(config, &t->queue);
 	if (r < 0)

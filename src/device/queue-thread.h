@@ -19,6 +19,7 @@ struct queue_thread {
 	void (*armed)(struct queue_thread *t); /* main thread; result in armed_res */
 	void (*exited)(struct queue_thread *t); /* main thread; result in exit_res; then join */
 	void (*fell_back)(struct queue_thread *t); /* main thread; at most once */
+	void (*sync_failed)(struct queue_thread *t); /* main thread; once per device */
 	void *owner;
 	bool io_flusher;
 	bool batch; /* SCHED_BATCH: waking up does not interrupt what runs */
@@ -32,7 +33,7 @@ struct queue_thread {
 	/* private */
 	pthread_t thread;
 	bool running; /* to be joined */
-	struct mail armed_mail, exited_mail, fell_back_mail;
+	struct mail armed_mail, exited_mail, fell_back_mail, sync_failed_mail;
 };
 
 /** queue_thread_start - make the queue and its thread

@@ -64,12 +64,17 @@ static bool is_kept(const struct manager *m, const struct device *d)
 
 static void shutdown_stop_all(struct manager *m)
 {
-	struct device_stop_options o = {.force = m->shutdown_forced, .quiet = m->shutdown_asked};
+	struct device_stop_options o = {.quiet = m->shutdown_asked};
 	struct device *d = last_started(m, UINT64_MAX);
 
 	for (; d; d = d->start_order ? last_started(m, d->start_order) : NULL) {
 		if (is_to_be_kept(m, d))
 			continue;
+		/* Not in use any more, and waiting brings nothing back. */
+		bool lost = m->shutdown_asked && d->state == DEVICE_RUNNING &&
+			    d->last_error.kind == FAILURE_WRITES_LOST;
+
+		o.force = m->shutdown_forced || lost;
 		if (d->state == DEVICE_RUNNING ||
 		    ((d->state == DEVICE_STOPPING || d->state == DEVICE_QUIESCED) && o.force))
 			(void) device_stop(d, &o, NULL, NULL);

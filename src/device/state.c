@@ -24,6 +24,7 @@
 enum { STATE_VERSION = 1, STATE_READABLE_FROM = 1 };
 
 #define STATE_FILE_MAX (64 * 1024)
+#define ERRNO_MAX 4095
 
 DEFINE_CLEANUP(struct saved_device *, saved_device_free);
 
@@ -97,9 +98,10 @@ static int put_all(FILE *f, const struct saved_device *s)
 
 	(void) fprintf(f,
 		       "[State]\nVersion=%d\nReadableFrom=%d\nName=%s\nCookie=%016" PRIx64
-		       "\nCopy=%s\nBatch=%s\nThreadsPerQueue=%" PRIu32 "\nBacking=",
+		       "\nCopy=%s\nBatch=%s\nThreadsPerQueue=%" PRIu32 "\nSyncError=%d\nBacking=",
 		       STATE_VERSION, STATE_READABLE_FROM, s->config->name, s->cookie,
-		       data_copy_names[s->copy], data_batch_names[s->batch], s->threads_per_queue);
+		       data_copy_names[s->copy], data_batch_names[s->batch], s->threads_per_queue,
+		       -s->sync_error);
 	put_escaped(f, s->backing);
 	(void) fputs("\nFragment=", f);
 	put_escaped(f, s->config->fragment_path ? s->config->fragment_path : "");
@@ -231,6 +233,11 @@ static int get_state(struct saved_device *s, const char *key, char *value)
 	if (strcmp(key, "ThreadsPerQueue") == 0) {
 		r = get_number(value, 1, 4096, &n);
 		s->threads_per_queue = (uint32_t) n;
+		return r;
+	}
+	if (strcmp(key, "SyncError") == 0) {
+		r = get_number(value, 0, ERRNO_MAX, &n);
+		s->sync_error = -(int) n;
 		return r;
 	}
 	if (strcmp(key, "Backing") == 0) {

@@ -21,6 +21,7 @@ struct saved_device {
 	uint64_t cookie; /* what the kernel knows the device by */
 	int copy, batch; /* of its data path: enum data_copy, enum data_batch; never auto */
 	uint32_t threads_per_queue;
+	int sync_error; /* why the backing lost writes, -errno; 0: it did not */
 	char backing[STATE_BACKING_MAX]; /* which files it is backed by: "MAJOR:MINOR:INODE ..." */
 };
 

@@ -210,16 +210,39 @@ static bool op_goes_on(struct slot_op *op, int *res)
 		op->mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 		op->fallback_mode = -1;
 	} else {
+		/* No other operation has a number to tell: who knows what this one did. */
+		if (*res > 0)
+			*res = -EIO;
 		return false;
 	}
 	op_issue(op);
 	return true;
 }
 
+/*
+ * A sync that fails tells of lost writes once: Linux drops them or takes them for clean, and the
+ * next sync succeeds. So it is remembered, and what is under way and does succeed may be that next
+ * one. A durable write through the page cache looks at the errors of the whole file and forgets
+ * them as a sync does; past the cache every write has its own answer, and no other's.
+ */
+static int op_synced(const struct slot_op *op, int got, int res)
+{
+	struct queue *q = op->slot->queue;
+	bool durable_write = op->kind == SLOT_OP_RW && op->mode & RWF_DSYNC &&
+			     q->cached & UINT32_C(1) << op->file;
+
+	if (op->kind != SLOT_OP_FSYNC && !durable_write)
+		return res;
+	if (got < 0)
+		queue_sync_failed(q, got);
+	return res >= 0 && queue_sync_error(q) ? -EIO : res;
+}
+
 static void op_done(struct ur_op *ur, int res)
 {
 	struct slot_op *op = container_of(ur, struct slot_op, op);
 	struct slot *s = op->slot;
+	int got = res;
 
 	if (s->linked)
 		slot_unlink(s);
@@ -235,6 +258,7 @@ static void op_done(struct ur_op *ur, int res)
 	}
 	if (op_goes_on(op, &res))
 		return;
+	res = op_synced(op, got, res);
 	op_finish(op, res < 0 ? res : 0);
 }
 

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,10 +164,13 @@ static void slot_register(struct slot *s)
 /* ---- one request */
 
 /* The kernel fails what is none of these with EIO; the three that callers take for "try again"
- * would make them wait for something that does not come. */
-static int errno_for_kernel(int error)
+ * would make them wait for something that does not come. A flush that is not supported is none to
+ * them, and a success. */
+static int errno_for_kernel(enum ub_op op, int error)
 {
 	switch (-error) {
+	case EOPNOTSUPP:
+		return op == UB_DISCARD || op == UB_WRITE_ZEROES ? error : -EIO;
 	case EDQUOT:
 	case EFBIG:
 		return -ENOSPC;
@@ -188,16 +192,15 @@ static void slot_commit(struct slot *s, int error)
 
 	s->busy = false;
 	q->n_busy--;
-	/* What the backing cannot do the kernel does by other means: nobody notices. */
-	if (error && error != -EOPNOTSUPP)
-		count(&q->counters.errors, 1);
-	count(&q->counters.done, 1);
-
 	/* All of it or an errno, never less: what a short result means depends on the kernel. */
 	if (error)
-		result = errno_for_kernel(error);
+		result = errno_for_kernel(s->io.op, error);
 	else if (s->io.op == UB_READ || s->io.op == UB_WRITE)
 		result = (int32_t) s->io.len;
+	/* What the backing cannot do the kernel does by other means: nobody notices. */
+	if (error && result != -EOPNOTSUPP)
+		count(&q->counters.errors, 1);
+	count(&q->counters.done, 1);
 	if (s->registered)
 		slot_unregister(s);
 	q->exchange->commit(s, result);
@@ -250,7 +253,7 @@ static int slot_decode(struct slot *s, const struct ublksrv_io_desc *d)
 			io->flags |= UB_NOUNMAP;
 		break;
 	default:
-		io->op = UB_FLUSH; /* counts no bytes */
+		io->op = UB_DISCARD; /* moves no bytes, and need not be supported */
 		return -EOPNOTSUPP;
 	}
 	if ((io->op == UB_READ || io->op == UB_WRITE) && io->len > s->queue->config.max_io_bytes)
@@ -343,10 +346,21 @@ void slot_unlink(struct slot *s)
 	count(&q->counters.done, UINT64_MAX); /* one less */
 }
 
+void queue_sync_failed(struct queue *q, int error)
+{
+	int none = 0;
+
+	if (atomic_compare_exchange_strong(q->config.sync_error, &none, error))
+		q->config.sync_failed(q->config.arg);
+}
+
 static void slot_serve(struct slot *s, int error)
 {
 	const struct ub_target *t = s->queue->config.target;
 
+	/* The next sync would succeed without the writes that the failed one has lost. */
+	if (!error && (s->io.op == UB_FLUSH || s->io.flags & UB_FUA) && queue_sync_error(s->queue))
+		error = -EIO;
 	if (!error) {
 		if (t->io_size)
 			memset(ub_io_priv(&s->io), 0, t->io_size);
@@ -572,6 +586,19 @@ static int queue_arm(struct queue *q)
 	return r < 0 ? r : q->error;
 }
 
+static uint32_t find_cached(const int *files, unsigned int n)
+{
+	uint32_t cached = 0;
+
+	for (unsigned int i = 0; i < n; i++) {
+		int flags = fcntl(files[i], F_GETFL);
+
+		if (flags < 0 || !(flags & O_DIRECT))
+			cached |= UINT32_C(1) << (1 + i);
+	}
+	return cached;
+}
+
 /* Never before the last operation ended: until then the kernel may use our memory. */
 static bool queue_is_over(const struct queue *q)
 {
@@ -662,6 +689,7 @@ int queue_new(const struct queue_config *config, struct queue **ret)
 	for (unsigned int i = 0; i < config->n_files; i++)
 		q->files[i] = config->files[i];
 	q->config.files = q->files;
+	q->cached = find_cached(q->files, config->n_files);
 	q->config.n_tags = n;
 	q->exchange = config->path.batch ? &exchange_batch : &exchange_tag;
 	q->mailbox.fd = -1;

@@ -59,11 +59,16 @@ struct queue_config {
 	unsigned int n_files;
 	const struct ub_target *target;
 	void *state;
+	/* Why a sync of the device's backing failed, 0: none did. Set once, by whichever of its
+	 * queues sees it first; from then on nobody is told that writes are durable. */
+	_Atomic int *sync_error;
 	/* Queue thread, once: every tag is with the driver, or -errno and queue_run() is about to
 	 * return. */
 	void (*armed)(void *arg, int res);
 	/* Queue thread, at most once: a request had to take the slower way that @path names. */
 	void (*fell_back)(void *arg);
+	/* Queue thread, once per device: this queue has set @sync_error. */
+	void (*sync_failed)(void *arg);
 	void *arg;
 };
 
@@ -123,6 +128,7 @@ struct batch;
 struct queue {
 	struct queue_config config; /* files: is ours */
 	int files[UB_FILES_MAX];
+	uint32_t cached; /* those written through the page cache, a bit for each slot */
 	struct ring ring;
 	struct mailbox mailbox;
 	struct ur_op mailbox_op;
@@ -203,6 +209,15 @@ static inline void slot_ref(struct slot *s)
 	s->refs++;
 }
 void slot_unref(struct slot *s, int error);
+
+/** queue_sync_error - why syncs fail from now on, -errno; 0: they do not */
+static inline int queue_sync_error(const struct queue *q)
+{
+	return atomic_load_explicit(q->config.sync_error, memory_order_relaxed);
+}
+
+/** queue_sync_failed - a sync of the backing said @error (-errno): all that follow will fail */
+void queue_sync_failed(struct queue *q, int error);
 
 /** slot_unlink - the operation of a linked slot has failed: the slot is busy again */
 void slot_unlink(struct slot *s);

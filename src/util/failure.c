@@ -30,6 +30,7 @@ static const char *const failure_names[FAILURE_KIND_MAX] = {
 	[FAILURE_INVALID_MEMORY] = "InvalidMemory",
 	[FAILURE_NO_SUCH_MEMORY] = "NoSuchMemory",
 	[FAILURE_NOT_RECOVERABLE] = "NotRecoverable",
+	[FAILURE_WRITES_LOST] = "WritesLost",
 };
 
 int failure_set(struct failure *f, enum failure_kind kind, int error, const char *fmt, ...)

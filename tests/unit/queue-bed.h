@@ -128,7 +128,8 @@ enum { N_PATHS = sizeof(paths) / sizeof(paths[0]), N_NONE_PATHS = 3 };
 static struct fake_ublk *ublk;
 static struct queue *queue;
 static int armed;
-static unsigned int n_armed, n_fell_back;
+static unsigned int n_armed, n_fell_back, n_sync_failed;
+static _Atomic int sync_error;
 
 /* What clients share with the queue of the next begin_on(). */
 static struct shared_pool pools[QUEUE_POOLS_MAX];
@@ -147,6 +148,11 @@ static inline void on_armed(void *arg, int res)
 static inline void on_fell_back(void *arg)
 {
 	n_fell_back++;
+}
+
+static inline void on_sync_failed(void *arg)
+{
+	n_sync_failed++;
 }
 
 static inline struct fake_request *ask(uint32_t op_flags, uint64_t sector, uint32_t n)
@@ -201,7 +207,8 @@ static inline void end(void)
 		(void) close(fd);
 	ublk = fake_ublk_free(ublk);
 	fake_reset();
-	n_requests = n_sent = n_armed = n_fell_back = 0;
+	n_requests = n_sent = n_armed = n_fell_back = n_sync_failed = 0;
+	sync_error = 0;
 	n_allocations = n_clocks = n_locks = n_writes = 0;
 	armed = 1;
 }
@@ -233,8 +240,10 @@ static inline void begin_on(const struct bed_path *p, const struct ub_target *t,
 				 .files = &file.fd,
 				 .n_files = 1,
 				 .target = t,
+				 .sync_error = &sync_error,
 				 .armed = on_armed,
-				 .fell_back = on_fell_back};
+				 .fell_back = on_fell_back,
+				 .sync_failed = on_sync_failed};
 
 	end();
 	if (file.fd < 0) {

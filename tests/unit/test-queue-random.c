@@ -12,6 +12,8 @@ struct model {
 	int expected[REGIONS]; /* error that was injected, 0: none */
 	uint8_t fill[REGIONS];
 	unsigned int flush_errors, flush_errors_seen, n_fallbacks;
+	bool lost; /* a sync failed: from its end on no other may succeed */
+	bool too_late[REGIONS]; /* sent after that end */
 	uint64_t seed;
 	unsigned int left, regions;
 	unsigned int abort_after; /* so many turns; 0: not at all */
@@ -30,6 +32,7 @@ static enum fake_verdict random_verdict(struct fake_op *op)
 {
 	static const int errors[] = {-EIO, -ENOSPC, -EROFS};
 	bool fsync = op->sqe.opcode == IORING_OP_FSYNC;
+	bool sync = fsync || op->sqe.rw_flags & 2 /* RWF_DSYNC */;
 	unsigned int region = fsync ? 0 : (unsigned int) (op->sqe.off / MAX_IO);
 	unsigned int dice = rnd(100);
 
@@ -44,6 +47,7 @@ static enum fake_verdict random_verdict(struct fake_op *op)
 	if (dice < 95)
 		return FAKE_DO;
 	op->res = errors[rnd(3)];
+	model.lost |= sync;
 	if (fsync)
 		model.flush_errors++;
 	else
@@ -116,10 +120,14 @@ static void check_request(unsigned int region, const struct fake_request *r)
 		model.stale[region] = true;
 		return;
 	}
+	if (model.too_late[region])
+		CHECK_EQ(r->result, -EIO);
 	if (op == UBLK_IO_OP_FLUSH) {
 		model.flush_errors_seen += r->result != 0;
 		return;
 	}
+	if (r->op_flags & UBLK_IO_F_FUA && model.lost && r->result == -EIO)
+		return check_data(region, r);
 	if (model.expected[region])
 		CHECK_EQ(r->result, model.expected[region]);
 	else if (op == UBLK_IO_OP_WRITE_ZEROES && r->op_flags & UBLK_IO_F_NOUNMAP && !model.no_data)
@@ -154,6 +162,8 @@ static void random_request(unsigned int region)
 	model.fill[region] = (uint8_t) rnd(256);
 	memset(r->data, model.fill[region], (size_t) n << 9);
 	model.expected[region] = 0;
+	model.too_late[region] = sync_error &&
+				 (r->op_flags == UBLK_IO_OP_FLUSH || r->op_flags & UBLK_IO_F_FUA);
 	if (fake_send_any(ublk, 0, r)) {
 		model.busy[region] = r;
 		model.left--;
@@ -219,6 +229,7 @@ static void begin_random(const struct bed_path *p, const struct ub_target *t, un
 	model.left = depth > 6 ? 3 * n : n;
 	model.regions = depth > 6 ? REGIONS : 8;
 	model.flush_errors = model.flush_errors_seen = model.n_fallbacks = 0;
+	model.lost = false;
 	model.no_data = t->data == UB_DATA_NONE;
 	model.aborted = false;
 	model.abort_after = 0;
@@ -266,7 +277,9 @@ static void run_random(const struct bed_path *p, const struct ub_target *t, unsi
 		if (seed == 0)
 			read_all();
 		if (run_queue() != 0 || n_requests != n || ublk->commits != n ||
-		    model.flush_errors != model.flush_errors_seen)
+		    model.flush_errors > model.flush_errors_seen ||
+		    (model.flush_errors_seen && !model.lost) || n_sync_failed != model.lost ||
+		    (sync_error != 0) != model.lost)
 			TEST_FAIL("%s: seed %u: %u requests, %llu commits", p->name, seed,
 				  n_requests, (unsigned long long) ublk->commits);
 		check_served(n);

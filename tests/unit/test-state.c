@@ -45,6 +45,7 @@ static void save(struct device_config *c)
 				 .copy = DATA_COPY_ZERO_AUTO,
 				 .batch = DATA_BATCH_YES,
 				 .threads_per_queue = 2,
+				 .sync_error = -5,
 				 .backing = "8:1:4711 8:2:0"};
 
 	CHECK_EQ(state_save(dir, &s), 0);
@@ -82,6 +83,7 @@ static void what_is_saved_is_loaded(void)
 	CHECK_EQ(v[0]->copy, DATA_COPY_ZERO_AUTO);
 	CHECK_EQ(v[0]->batch, DATA_BATCH_YES);
 	CHECK_EQ(v[0]->threads_per_queue, 2);
+	CHECK_EQ(v[0]->sync_error, -5);
 	CHECK_STR(v[0]->backing, "8:1:4711 8:2:0");
 	state_free(v, 1);
 	/* Again, over the first. */
@@ -149,6 +151,8 @@ static void other_versions(void)
 	/* One that had less to say. */
 	write_changed("Fragment=", NULL);
 	CHECK(is_loaded());
+	write_changed("SyncError=", NULL);
+	CHECK(is_loaded());
 	write_changed("CPUSchedulingPolicy=", NULL);
 	CHECK(is_loaded());
 	write_changed("ReadableFrom=1", "ReadableFrom=2");
@@ -167,6 +171,8 @@ static void what_is_not_of_our_making(void)
 		{"Batch=yes", "Batch=maybe"},
 		{"ThreadsPerQueue=2", "ThreadsPerQueue=0"},
 		{"ThreadsPerQueue=2", "ThreadsPerQueue=99999999999999999999"},
+		{"SyncError=5", "SyncError=-5"},
+		{"SyncError=5", "SyncError=4096"},
 		{"Backing=", "Backing=%0"},
 		{"Backing=", "Backing=%00"},
 		{"Target=loop", "Target=nothing"},
