@@ -13,6 +13,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <systemd/sd-event.h>
 
@@ -78,6 +79,7 @@ int fail_ring_call(const char *call)
 		{"register-files", -ENOMEM},
 		{"register-buffers", -ENOMEM},
 		{"register-buf-ring", -ENOMEM},
+		{"submit", -EAGAIN},
 	};
 
 	for (unsigned int i = 0; i < sizeof(known) / sizeof(known[0]); i++)
@@ -85,6 +87,9 @@ int fail_ring_call(const char *call)
 			bool f;
 
 			if (fake_is_guard)
+				return 0;
+			/* What asks to be tried again, for ever, is tried for ever. */
+			if (known[i].error == -EAGAIN && atomic_load(&sticky))
 				return 0;
 			fake_inside--; /* it is the daemon's call */
 			f = fails(call);
@@ -123,6 +128,16 @@ WRAP(int, epoll_create1, (int flags), (flags), -1, EMFILE);
 WRAP(int, timerfd_create, (clockid_t c, int flags), (c, flags), -1, EMFILE);
 WRAP(FILE *, fopen, (const char *path, const char *mode), (path, mode), NULL, EMFILE);
 WRAP(FILE *, fopen64, (const char *path, const char *mode), (path, mode), NULL, EMFILE);
+WRAP(int, openat, (int dir, const char *path, int flags, mode_t mode), (dir, path, flags, mode), -1,
+     ENOSPC);
+WRAP(int, openat64, (int dir, const char *path, int flags, mode_t mode), (dir, path, flags, mode),
+     -1, ENOSPC);
+WRAP(FILE *, fdopen, (int fd, const char *mode), (fd, mode), NULL, ENOMEM);
+WRAP(DIR *, fdopendir, (int fd), (fd), NULL, ENOMEM);
+WRAP(int, fflush, (FILE * f), (f), EOF, ENOSPC);
+WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode), -1, EROFS);
+WRAP(int, renameat, (int from, const char *a, int to, const char *b), (from, a, to, b), -1, EROFS);
+WRAP(int, unlinkat, (int dir, const char *path, int flags), (dir, path, flags), -1, EROFS);
 WRAP(int, pthread_create, (pthread_t * t, const pthread_attr_t *a, void *(*f)(void *), void *arg),
      (t, a, f, arg), EAGAIN, 0);
 WRAP(int, sd_event_add_io,

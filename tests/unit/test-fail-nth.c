@@ -221,7 +221,8 @@ static void each_call_fails_once(void)
 	CHECK(n > 100);
 }
 
-/* The same where requests come in batches and data stays where it is. */
+/* The same where requests come in batches, data stays where it is, and devices outlive their
+ * server, for which they have state files. */
 static void each_call_fails_once_on_new_kernels(void)
 {
 	more_features = UBLK_F_USER_COPY | UBLK_F_SUPPORT_ZERO_COPY | UBLK_F_AUTO_BUF_REG |

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # kernels: >=6.12
 # paths: all
-# timeout: 240
+# timeout: 300
 # programs: inc/try-io.c
 # Whatever happens to the backing: who uses the device gets the right error for the right sectors and
 # never another request's bytes, the others notice nothing, and ublkd serves on.
