@@ -60,6 +60,13 @@ static const char *verb_name(enum bus_verb verb)
 	return names[verb];
 }
 
+/* @r: of the reply. Who called must not wait for one that could not be made. */
+static void call_replied(struct bus_call *c, int r)
+{
+	if (r < 0)
+		(void) sd_bus_reply_method_errno(c->message, r, NULL);
+}
+
 /* @f: NULL on success */
 static void call_answer(struct bus_call *c, const struct failure *f)
 {
@@ -80,6 +87,7 @@ static void call_answer(struct bus_call *c, const struct failure *f)
 			r = sd_bus_reply_method_return(c->message, "u", c->pool.index);
 		else
 			r = sd_bus_reply_method_return(c->message, NULL);
+		call_replied(c, r);
 		c->message = sd_bus_message_unref(c->message);
 	}
 	if (c->no_block && bus_is_connected(c->bus))
@@ -210,7 +218,7 @@ int bus_call_run(struct bus *b, sd_bus_message *m, enum bus_verb verb, struct de
 	if (r < 0)
 		return bus_set_failure(error, c->name, &f);
 	if (c->no_block) {
-		(void) sd_bus_reply_method_return(c->message, NULL);
+		call_replied(c, sd_bus_reply_method_return(c->message, NULL));
 		c->message = sd_bus_message_unref(c->message);
 	}
 	if (r == 0)
