@@ -9,14 +9,14 @@
 . "$(dirname "$0")/lib.sh"
 
 try="$(dirname "$0")/inc/try-io"
-io() { # EXPECTED WHAT DEVICE [PAGE PAGES BYTE]
+io() { # EXPECTED[|EXPECTED] WHAT DEVICE [PAGE PAGES BYTE]
 	local got wanted=$1
 	shift
 	if [ $# -gt 2 ]; then
 		set -- "$1" "$2" $(($3 * 4096)) $(($4 * 4096)) "$5"
 	fi
 	got=$("$try" "$@") || true
-	[ "$got" = "$wanted" ] || fail "$*: '$got' instead of '$wanted'"
+	[[ "|$wanted|" = *"|$got|"* ]] || fail "$*: '$got' instead of '$wanted'"
 }
 
 modprobe brd rd_nr=3 rd_size=65536
@@ -37,7 +37,7 @@ printf '0 2048 linear /dev/ram0 0\n2048 8 error\n2056 63480 linear /dev/ram0 205
 add bad 4 Target s loop File s /dev/mapper/bad DirectIO s yes QueueDepth u 1
 dev=$(node bad)
 udevadm settle
-io ok write "$dev" 0 256 a
+io ok write "$dev" 240 16 a
 io ok write "$dev" 257 16 b
 io ok read "$dev" 257 16 b
 io EIO read "$dev" 256 1 -
@@ -67,17 +67,17 @@ for direct in yes no; do
 	truncate -s 64M /mnt/e/sparse.img
 	add full 4 Target s loop File s /mnt/e/sparse.img DirectIO s $direct QueueDepth u 1
 	dev=$(node full)
-	io ok write "$dev" 0 64 a
+	io ok write "$dev" 0 16 a
 	fallocate -l 64M /mnt/e/filler 2> /dev/null || true
 	dd if=/dev/zero of=/mnt/e/filler2 bs=4096 2> /dev/null || true
-	io ENOSPC write "$dev" 1024 256 b
-	io ok read "$dev" 0 64 a
-	io ok write "$dev" 0 64 c # is there already
+	io ENOSPC write "$dev" 1024 64 b
+	io ok read "$dev" 0 16 a
+	io ok write "$dev" 0 16 c # is there already
 	io ok read "$dev" 8192 16 0
 	rm /mnt/e/filler /mnt/e/filler2
-	io ok write "$dev" 1024 256 d
+	io ok write "$dev" 1024 64 d
 	io ok sync "$dev"
-	io ok read "$dev" 1024 256 d
+	io ok read "$dev" 1024 64 d
 	delete full
 done
 others_serve
@@ -86,39 +86,39 @@ echo "--- the end of the file moves"
 truncate -s 16M /mnt/e/f.img
 add f 3 Target s loop File s /mnt/e/f.img QueueDepth u 1
 dev=$(node f)
-io ok write "$dev" 0 256 p
-io ok write "$dev" 2040 256 q
+io ok write "$dev" 0 64 p
+io ok write "$dev" 2040 64 q
 truncate -s 8195K /mnt/e/f.img # three quarters of a page are left of what was written last
-io ok read "$dev" 0 256 p
-io EIO read "$dev" 2049 64 q
+io ok read "$dev" 0 64 p
+io EIO read "$dev" 2049 16 q
 io EIO read "$dev" 3000 1 0
-io ok read "$dev" 0 256 p
+io ok read "$dev" 0 64 p
 io EIO read "$dev" 2040 64 q # across the end
 [ "$(prop f Errors)" -ge 3 ] || fail "errors are not counted: $(prop f Errors)"
 truncate -s 16M /mnt/e/f.img
-io ok read "$dev" 2049 64 0
-io ok write "$dev" 2048 256 r
-io ok read "$dev" 2048 256 r
+io ok read "$dev" 2049 16 0
+io ok write "$dev" 2048 16 r
+io ok read "$dev" 2048 16 r
 
 echo "--- a hole"
-fallocate -p -o $((64 * 4096)) -l $((64 * 4096)) /mnt/e/f.img
-io ok read "$dev" 0 64 p
-io ok read "$dev" 64 64 0
-io ok read "$dev" 128 128 p
+fallocate -p -o $((16 * 4096)) -l $((16 * 4096)) /mnt/e/f.img
+io ok read "$dev" 0 16 p
+io ok read "$dev" 16 16 0
+io ok read "$dev" 32 32 p
 
 echo "--- another file of that name, and none"
 truncate -s 16M /mnt/e/other.img
 mv /mnt/e/other.img /mnt/e/f.img
-io ok read "$dev" 0 64 p
-io ok write "$dev" 0 64 s
+io ok read "$dev" 0 16 p
+io ok write "$dev" 0 16 s
 io ok sync "$dev"
-io ok read "$dev" 0 64 s
+io ok read "$dev" 0 16 s
 expect 0 "$(stat -c %b /mnt/e/f.img)" 'blocks of the file that took the name'
 rm /mnt/e/f.img
-io ok write "$dev" 0 64 t
+io ok write "$dev" 0 16 t
 io ok sync "$dev"
-io ok read "$dev" 0 64 t
-io ok read "$dev" 2048 256 r
+io ok read "$dev" 0 16 t
+io ok read "$dev" 2048 16 r
 others_serve
 
 echo "--- unmounted under it"
@@ -135,12 +135,13 @@ mount -o errors=remount-ro /dev/ram1 /mnt/e
 truncate -s 16M /mnt/e/g.img
 add g 3 Target s loop File s /mnt/e/g.img QueueDepth u 1
 dev=$(node g)
-io ok write "$dev" 0 64 p
+io ok write "$dev" 0 16 p
 io ok sync "$dev"
 echo test > /sys/fs/ext4/ram1/trigger_fs_error
 io EIO write "$dev" 1024 16 u # a place that has no blocks yet
-io ok read "$dev" 0 64 p
-io ok read "$dev" 1024 16 0
+# 6.12 has it shut down, later ones go on reading.
+io 'ok|EIO' read "$dev" 0 16 p
+io 'ok|EIO' read "$dev" 1024 16 0
 [ "$(prop g Errors)" -ge 1 ] || fail "errors are not counted: $(prop g Errors)"
 expect running "$(prop g State)" 'state on a read-only file system'
 others_serve
