@@ -509,11 +509,20 @@ void ctrl_del_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t tim
 	ctrl_issue(c, cmd, UBLK_U_CMD_DEL_DEV, dev_id, 0, 0, timeout_usec);
 }
 
-void ctrl_sync_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, bool exclusive,
+void ctrl_sync_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, enum ctrl_sync how,
 		   uint64_t timeout_usec)
 {
-	ctrl_issue(c, cmd, GUARD_OP_SYNC, dev_id, exclusive ? GUARD_SYNC_EXCLUSIVE : 0, 0,
-		   timeout_usec);
+	static const uint64_t flags[] = {
+		[CTRL_SYNC_EXCLUSIVE] = GUARD_SYNC_EXCLUSIVE,
+		[CTRL_SYNC_HOLD] = GUARD_SYNC_EXCLUSIVE | GUARD_SYNC_HOLD,
+	};
+
+	ctrl_issue(c, cmd, GUARD_OP_SYNC, dev_id, flags[how], 0, timeout_usec);
+}
+
+void ctrl_release_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t timeout_usec)
+{
+	ctrl_issue(c, cmd, GUARD_OP_RELEASE, dev_id, 0, 0, timeout_usec);
 }
 
 void ctrl_reg_buf(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, int fd, uint64_t len,

@@ -123,10 +123,19 @@ void ctrl_stop_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, bool only_u
 /** ctrl_del_dev - waits until the id is free again; after the deadline the kernel frees it later */
 void ctrl_del_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t timeout_usec);
 
-/** ctrl_sync_dev - write back the page cache of /dev/ublkbN and flush it
- *  @exclusive: fail with -EBUSY if it is mounted, swap or stacked upon */
-void ctrl_sync_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, bool exclusive,
+enum ctrl_sync {
+	CTRL_SYNC_ONLY,
+	CTRL_SYNC_EXCLUSIVE, /* fail with -EBUSY if it is mounted, swap or stacked upon */
+	CTRL_SYNC_HOLD, /* ... and see to it that it is not, until ctrl_release_dev() */
+};
+
+/** ctrl_sync_dev - write back the page cache of /dev/ublkbN and flush it. After one with a hold,
+ *  whatever its result, a ctrl_release_dev() is due; another one meanwhile just writes back. */
+void ctrl_sync_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, enum ctrl_sync how,
 		   uint64_t timeout_usec);
+
+/** ctrl_release_dev - end the hold, if there is one */
+void ctrl_release_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t timeout_usec);
 
 /** ctrl_reg_buf - register memory that clients share with us (UBLK_F_SHMEM_ZC). Without a deadline:
  *  before the answer nobody knows whether requests name it.

@@ -30,10 +30,17 @@ struct command {
 	struct guard *guard;
 	struct list link; /* guard->commands */
 	struct guard_request req;
-	int fd; /* SYNC: the open block device, or -1 */
+	int fd; /* SYNC: the open block device, or -1; with a hold it is the hold's */
 	int res; /* SYNC: what is reported once it is closed */
 	void *map; /* REG_BUF: the file that came along, or NULL */
 	size_t map_len;
+};
+
+/* A block device that stays open from one command to another. */
+struct hold {
+	struct list link; /* guard->holds */
+	uint32_t dev_id;
+	int fd;
 };
 
 static void command_reply(struct command *c, int res)
@@ -119,6 +126,34 @@ static void register_issue(struct command *c, int fd)
 
 /* ---- SYNC: open, fsync, close, each on a worker, since each of them can block */
 
+static bool sync_holds(const struct command *c)
+{
+	return c->req.data & GUARD_SYNC_HOLD;
+}
+
+static struct hold *hold_find(const struct guard *g, uint32_t dev_id)
+{
+	struct hold *h, *tmp;
+
+	list_for_each (h, tmp, &g->holds, link)
+		if (h->dev_id == dev_id)
+			return h;
+	return NULL;
+}
+
+/* Return: 0; or -ENOMEM, and @fd is still the caller's */
+static int hold_new(struct guard *g, uint32_t dev_id, int fd)
+{
+	struct hold *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return -ENOMEM;
+	h->dev_id = dev_id;
+	h->fd = fd;
+	list_append(&g->holds, &h->link);
+	return 0;
+}
+
 static struct io_uring_sqe *sync_step(struct command *c, void (*done)(struct ur_op *, int))
 {
 	struct io_uring_sqe *sqe;
@@ -126,7 +161,7 @@ static struct io_uring_sqe *sync_step(struct command *c, void (*done)(struct ur_
 	c->op.done = done;
 	sqe = ring_sqe(&c->guard->ring, &c->op);
 	if (!sqe) {
-		if (c->fd >= 0)
+		if (c->fd >= 0 && !sync_holds(c))
 			(void) close(c->fd);
 		command_reply(c, -EAGAIN);
 	}
@@ -140,13 +175,10 @@ static void sync_closed(struct ur_op *op, int res)
 	command_reply(c, c->res);
 }
 
-static void sync_flushed(struct ur_op *op, int res)
+static void sync_close(struct command *c)
 {
-	struct command *c = container_of(op, struct command, op);
-	struct io_uring_sqe *sqe;
+	struct io_uring_sqe *sqe = sync_step(c, sync_closed);
 
-	c->res = res;
-	sqe = sync_step(c, sync_closed);
 	if (!sqe)
 		return;
 	io_uring_prep_close(sqe, c->fd);
@@ -154,34 +186,73 @@ static void sync_flushed(struct ur_op *op, int res)
 	sqe->flags |= IOSQE_ASYNC;
 }
 
-static void sync_opened(struct ur_op *op, int res)
+static void sync_flushed(struct ur_op *op, int res)
 {
 	struct command *c = container_of(op, struct command, op);
-	struct io_uring_sqe *sqe;
 
-	if (res < 0)
+	if (sync_holds(c))
 		return command_reply(c, res);
-	c->fd = res;
-	sqe = sync_step(c, sync_flushed);
+	c->res = res;
+	sync_close(c);
+}
+
+static void sync_flush(struct command *c)
+{
+	struct io_uring_sqe *sqe = sync_step(c, sync_flushed);
+
 	if (!sqe)
 		return;
 	io_uring_prep_fsync(sqe, c->fd, 0);
 	sqe->user_data = (uintptr_t) &c->op;
 }
 
+static void sync_opened(struct ur_op *op, int res)
+{
+	struct command *c = container_of(op, struct command, op);
+
+	if (res < 0)
+		return command_reply(c, res);
+	c->fd = res;
+	if (sync_holds(c) && hold_new(c->guard, c->req.dev_id, c->fd) < 0) {
+		(void) close(c->fd);
+		return command_reply(c, -ENOMEM);
+	}
+	sync_flush(c);
+}
+
 static void sync_issue(struct command *c)
 {
 	int flags = O_RDONLY | O_CLOEXEC | (c->req.data & GUARD_SYNC_EXCLUSIVE ? O_EXCL : 0);
-	struct io_uring_sqe *sqe = sync_step(c, sync_opened);
+	const struct hold *h = hold_find(c->guard, c->req.dev_id);
+	struct io_uring_sqe *sqe;
 
+	c->req.len = 0;
+	if (h && sync_holds(c)) {
+		c->fd = h->fd;
+		return sync_flush(c);
+	}
+	sqe = sync_step(c, sync_opened);
 	if (!sqe)
 		return;
-	c->req.len = 0;
 	(void) snprintf((char *) c->req.payload, sizeof(c->req.payload), "/dev/ublkb%u",
 			c->req.dev_id);
 	io_uring_prep_openat(sqe, AT_FDCWD, (const char *) c->req.payload, flags, 0);
 	sqe->user_data = (uintptr_t) &c->op;
 	sqe->flags |= IOSQE_ASYNC;
+}
+
+/* To close it can block as well, when nobody else has it open: the kernel writes back then. */
+static void release_issue(struct command *c)
+{
+	struct hold *h = hold_find(c->guard, c->req.dev_id);
+
+	if (!h)
+		return command_reply(c, 0);
+	c->fd = h->fd;
+	c->res = 0;
+	list_remove(&h->link);
+	free(h);
+	sync_close(c);
 }
 
 /* ---- requests */
@@ -226,6 +297,8 @@ static void guard_request(struct guard *g, const struct guard_request *q, int fd
 	list_append(&g->commands, &c->link);
 	if (q->op == GUARD_OP_SYNC)
 		sync_issue(c);
+	else if (q->op == GUARD_OP_RELEASE)
+		release_issue(c);
 	else if (q->op == UBLK_U_CMD_REG_BUF)
 		register_issue(c, fd);
 	else
@@ -358,6 +431,7 @@ int guard_init(struct guard *g, int sock, int control)
 		.idle.done = guard_idle,
 	};
 	list_init(&g->commands);
+	list_init(&g->holds);
 	ready.res = ring_init(&g->ring, 64, 1024, IORING_SETUP_SQE128 | RING_MOVES);
 	if (ready.res == 0)
 		(void) io_uring_register_iowq_max_workers(&g->ring.uring, workers);

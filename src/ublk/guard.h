@@ -29,8 +29,13 @@
 #define GUARD_OP_CANCEL 0x2U /* request only, no reply: cancel the command whose id is `data` */
 #define GUARD_OP_SYNC                                                                              \
 	0x3U /* write back and flush /dev/ublkbN, N = dev_id; -ENOENT if there is none */
+#define GUARD_OP_RELEASE 0x4U /* end the hold of a SYNC, if there is one */
 
-#define GUARD_SYNC_EXCLUSIVE 1U /* in `data` of SYNC: fail with EBUSY if somebody claimed it */
+/* In `data` of SYNC: */
+#define GUARD_SYNC_EXCLUSIVE 1U /* fail with EBUSY if somebody claimed it */
+#define GUARD_SYNC_HOLD                                                                            \
+	2U /* keep it open, with its claim, whatever the result: nobody can mount it or stand upon \
+	      it until a RELEASE. Another SYNC of the device meanwhile writes back once more. */
 
 /* SOCK_SEQPACKET, one message each; the payload is cut at `len`. With a REG_BUF, and with nothing
  * else, comes a file descriptor (SCM_RIGHTS): the pages to register are those of its file. */
@@ -77,6 +82,7 @@ struct guard {
 	struct ur_op idle;
 	struct ur_op cancelled; /* nobody waits for the result of a cancel */
 	struct list commands;
+	struct list holds;
 };
 
 /** guard_init - make the ring and tell the other end of @sock whether that went well

@@ -237,7 +237,7 @@ static void the_rest(void)
 	q = request();
 	CHECK_EQ(q->op, UBLK_U_CMD_DEL_DEV);
 	reply(q, 0, NULL, 0);
-	ISSUE(ctrl_sync_dev(ctrl, cmd(5), 2, true, 0));
+	ISSUE(ctrl_sync_dev(ctrl, cmd(5), 2, CTRL_SYNC_EXCLUSIVE, 0));
 	q = request();
 	CHECK_EQ(q->op, GUARD_OP_SYNC);
 	CHECK_EQ(q->data, GUARD_SYNC_EXCLUSIVE);
@@ -658,7 +658,7 @@ static void commands_survive_the_guard(void)
 	ISSUE(ctrl_add_dev(ctrl, cmd(1), 0));
 	ISSUE(ctrl_start_dev(ctrl, cmd(2), 0, 1, 0));
 	ISSUE(ctrl_get_params(ctrl, cmd(3), 0, 0));
-	ISSUE(ctrl_sync_dev(ctrl, cmd(4), 0, false, 0));
+	ISSUE(ctrl_sync_dev(ctrl, cmd(4), 0, CTRL_SYNC_ONLY, 0));
 	ISSUE(ctrl_reg_buf(ctrl, cmd(5), 0, STDERR_FILENO, 4096, false));
 	ISSUE(ctrl_unreg_buf(ctrl, cmd(6), 0, 0));
 	dispatch_until(7);
@@ -742,7 +742,7 @@ static void real_guard_executes(void)
 	CHECK_EQ(commands[1].cmd.info.dev_id, 0);
 	ISSUE(ctrl_get_dev_info(ctrl, cmd(2), 0, 0));
 	ISSUE(ctrl_get_queue_affinity(ctrl, cmd(3), 0, 1, 0));
-	ISSUE(ctrl_sync_dev(ctrl, cmd(4), 0, false, 0));
+	ISSUE(ctrl_sync_dev(ctrl, cmd(4), 0, CTRL_SYNC_ONLY, 0));
 	ISSUE(ctrl_get_dev_info(ctrl, cmd(5), 1, 0));
 	ISSUE(ctrl_del_dev(ctrl, cmd(6), 0, 0));
 	dispatch_until(7);
@@ -888,7 +888,7 @@ static void real_guard_without_sqes(void)
 		begin_driver();
 		starve_opcode = opcodes[i];
 		fake.on_op = starving;
-		ISSUE(ctrl_sync_dev(ctrl, cmd(0), 0, false, 0));
+		ISSUE(ctrl_sync_dev(ctrl, cmd(0), 0, CTRL_SYNC_ONLY, 0));
 		dispatch_until(1);
 		check_done(0, -EAGAIN);
 		end_driver();
