@@ -35,6 +35,8 @@
 #include "util/log.h"
 
 #define CONTROL_NODE "/dev/ublk-control"
+/* Beside what the devices take, for a slow machine. */
+#define SHUTDOWN_SLACK_USEC (10 * UINT64_C(1000000))
 
 enum { EXIT_USAGE = 2, EXIT_CONFIG = 78 };
 
@@ -287,11 +289,25 @@ static void on_down(void *arg)
 	(void) sd_event_exit(a->event, EXIT_SUCCESS);
 }
 
+/* Return: true the first time */
+static bool begin_to_end(struct app *a)
+{
+	char stopping[80];
+
+	if (a->terminating)
+		return false;
+	a->terminating = true;
+	/* TimeoutStopSec= of the unit is short: it is for what stays behind when we have gone. */
+	(void) snprintf(stopping, sizeof(stopping), "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRIu64,
+			manager_shutdown_usec(a->manager) + SHUTDOWN_SLACK_USEC);
+	notify_status(a, stopping);
+	return true;
+}
+
 static void on_told_how(void *arg, bool whole_system)
 {
 	struct app *a = arg;
 
-	notify_status(a, "STOPPING=1");
 	manager_shutdown(a->manager, whole_system, on_down, a);
 }
 
@@ -299,10 +315,8 @@ static int on_terminate(sd_event_source *s, const struct signalfd_siginfo *si, v
 {
 	struct app *a = arg;
 
-	if (a->terminating)
-		return 0;
-	a->terminating = true;
-	systemd_ask_stopping(a->event, on_told_how, a);
+	if (begin_to_end(a))
+		systemd_ask_stopping(a->event, on_told_how, a);
 	return 0;
 }
 
@@ -316,11 +330,9 @@ static int on_leave(sd_event_source *s, const struct signalfd_siginfo *si, void 
 {
 	struct app *a = arg;
 
-	if (a->terminating)
+	if (!begin_to_end(a))
 		return 0;
-	a->terminating = true;
 	log_info("leaving the devices to the ublkd after this one");
-	notify_status(a, "STOPPING=1");
 	manager_leave(a->manager, on_left, a);
 	return 0;
 }

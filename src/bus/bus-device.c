@@ -221,7 +221,7 @@ static int get_in_use(sd_bus *sd, const char *path, const char *interface, const
 		      sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
 	const struct bus_device *bd = userdata;
-	int in_use = device_in_use(bd->device, NULL, 0);
+	int in_use = device_in_use(bd->device);
 
 	return sd_bus_message_append_basic(reply, 'b', &in_use);
 }

@@ -8,6 +8,7 @@
 #include <systemd/sd-event.h>
 
 #include "device/device.h"
+#include "device/holders.h"
 #include "device/job.h"
 #include "device/queue-thread.h"
 #include "device/state.h"
@@ -18,13 +19,18 @@
 
 /* How long the kernel may take for a command that has no reason to wait. */
 #define DEVICE_CTRL_TIMEOUT_USEC (10 * UINT64_C(1000000))
-/* A forced stop fails the requests when none has ended for so long. */
-#define DEVICE_FORCE_GRACE_USEC (2 * UINT64_C(1000000))
-/* ... or when the write-back in front of it has taken so many of these. */
-#define DEVICE_SYNC_TICKS 5
+/* How often a device that is being taken down is looked at: does it get on? */
+#define DEVICE_TICK_USEC UINT64_C(1000000)
+/* A forced stop fails the requests when none has ended for so many ticks. */
+#define DEVICE_IDLE_TICKS 2
+/* ... or when the write-back in front of it has taken so many. */
+#define DEVICE_SYNC_TICKS 10
 /* udev looks at every new or changed disk for a moment: that is no reason to call it busy. */
 #define DEVICE_BUSY_TRIES 20
 #define DEVICE_BUSY_PAUSE_USEC (50 * UINT64_C(1000))
+/* Others look at it as well; each of these tries is a walk through /proc. */
+#define DEVICE_OPEN_TRIES 2
+#define DEVICE_OPEN_PAUSE_USEC (250 * UINT64_C(1000))
 
 /* What the kernel has of the device; undone in the opposite order. */
 struct device_kernel {
@@ -76,6 +82,19 @@ struct device_pools {
 	int file; /* that, opened by a job; -1: not open */
 };
 
+/* While a device is being taken down: does it get on? Times are of CLOCK_MONOTONIC. */
+struct device_watch {
+	sd_event_source *timer;
+	uint64_t begin_usec;
+	uint64_t deadline_usec; /* then it is stuck, unless it gets on */
+	uint64_t done; /* requests completed at the last tick */
+	unsigned int idle_ticks; /* in a row in which nothing happened */
+	unsigned int sync_ticks;
+	uint64_t errors_before; /* when the requests were failed ... */
+	uint64_t failed; /* ... and how many that were, once the queues are gone */
+	bool aborted;
+};
+
 struct device {
 	struct manager *manager;
 	struct list link; /* manager->devices, sorted by name */
@@ -109,7 +128,13 @@ struct device {
 	struct device_stop_options stop;
 	struct ctrl_cmd cmd;
 	struct job job;
-	sd_event_source *pause_timer, *force_timer;
+	sd_event_source *pause_timer;
+	struct device_watch watch;
+	struct holders holders; /* found by the job */
+	pid_t guard; /* for the job, which must not ask who it is: not one of them */
+	bool left_behind; /* DEL_DEV did not end in time */
+	bool held; /* the guard keeps the disk claimed: a release is due */
+	int refusal; /* -errno: why the device is not stopped */
 
 	/* the open device; job threads and queue threads look at these while they run */
 	struct ub_dev dev;
@@ -119,8 +144,6 @@ struct device {
 	struct device_pools pools;
 	bool queue_failed; /* a queue thread ended although nobody stopped the device */
 	bool awaiting_exits; /* the teardown waits for the queue threads */
-	unsigned int sync_ticks;
-	uint64_t done_at_tick; /* forced stop: requests completed when it was last looked at */
 };
 
 /* ---- device.c */
@@ -188,12 +211,42 @@ int device_fail_from_kernel(struct device *d, const char *command);
 /** device_teardown - undo whatever of d->kernel and the open target there is, then call @after */
 void device_teardown(struct device *d, void (*after)(struct device *d));
 
-/** device_escalate - a safe stop that is under way becomes a forced one */
-void device_escalate(struct device *d);
+/** device_is_stopping - by device_stop(), not because it failed */
+bool device_is_stopping(const struct device *d);
+
+/** queues_abort - fail what the queues hold, and from now on everything */
+void queues_abort(struct device *d);
 
 /** device_on_queue_armed, device_on_queue_exited - news of the queue threads */
 void device_on_queue_armed(struct queue_thread *t);
 void device_on_queue_exited(struct queue_thread *t);
+
+/* ---- device-watch.c */
+
+/** watch_begin - the device is being taken down from now on; once per operation
+ *  @timeout_usec: how long that may take before a device that does not get on is called stuck; 0:
+ *  the daemon's StopTimeoutSec */
+void watch_begin(struct device *d, uint64_t timeout_usec);
+void watch_end(struct device *d);
+
+/** watch_step - something happened */
+void watch_step(struct device *d);
+
+/** watch_force - the stop under way is a forced one now, with a new limit of time */
+void watch_force(struct device *d, uint64_t timeout_usec);
+
+/** watch_count - the queues are about to go: what they failed is counted now or never */
+void watch_count(struct device *d);
+
+/** watch_is_late - time is up: makes the device stuck if it does not get on
+ *  Return: true if it is, with @f set */
+bool watch_is_late(struct device *d, struct failure *f);
+
+/** watch_explain - what the device is waiting for, as a failure DeviceStuck */
+void watch_explain(const struct device *d, struct failure *f);
+
+/** device_is_given_up - stuck, its requests failed, and still nothing happens: no use to wait */
+bool device_is_given_up(const struct device *d);
 
 /* ---- device-recover.c */
 
@@ -265,6 +318,8 @@ uint64_t manager_next_start(struct manager *m);
 int manager_can_start(struct manager *m, struct failure *f);
 /** manager_fail_no_ring - the guard could not make its ring; Return: -errno with @f set */
 int manager_fail_no_ring(const struct manager *m, struct failure *f);
+/** manager_look_for_left_overs - a device of ours may be in the kernel and in no list */
+void manager_look_for_left_overs(struct manager *m);
 /** manager_device_changed - tell the listener of a change of the device */
 void manager_device_changed(struct manager *m, struct device *d);
 /** manager_device_idle - an operation ended: forget it if it is doomed or orphaned */

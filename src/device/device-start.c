@@ -189,7 +189,8 @@ static int fail_add(struct device *d)
 	if (d->res == -EEXIST)
 		return failure_set(
 			&d->failure, FAILURE_DEVICE_EXISTS, d->res,
-			"id %d is taken by another ublk device: choose another Id=, or auto",
+			"id %d is taken by another ublk device, or by the dead disk of "
+			"one, which somebody has still open: choose another Id=, or auto",
 			device_config_id(d->config));
 	if (d->res == -EACCES)
 		return failure_set(&d->failure, FAILURE_LIMITS_EXCEEDED, d->res,
@@ -461,6 +462,7 @@ static int after_started(struct device *d)
 
 	if (d->res < 0)
 		return device_fail_from_kernel(d, "GET_PARAMS");
+	d->kernel.params.devt = got->devt; /* which the disk has also when it is dead */
 	if (!params_same(&d->kernel.params, got))
 		return failure_set(&d->failure, FAILURE_KERNEL_FAILED, EINVAL,
 				   "the driver did not take the parameters it was given");

@@ -9,20 +9,27 @@
  * it is deleted, and the next start adds a new one (a second START_DEV is a kernel oops up to 7.2).
  * A device that nobody serves goes straight to the teardown, once it is known to be still ours.
  *
- * A forced stop does not ask who uses the device, and when its requests stop making progress it
- * fails them. A backing operation that never ends keeps its device in "stopping", and nothing else:
- * the kernel needs its memory, so neither the queue nor the char device can go.
+ * A safe stop is refused if somebody uses the disk. From 7.0 on the kernel decides that, in one
+ * step with the stop (TRY_STOP_DEV). Before, the guard keeps the disk claimed from the first
+ * write-back until STOP_DEV is over, so that nobody can mount it or stand upon it; who merely has
+ * it open is looked for in /proc, and what was written meanwhile is written back last of all.
+ *
+ * A forced stop does not ask. Whether either gets on is looked at in device-watch.c; a backing
+ * operation that never ends keeps its own device ("stuck") and nothing else: the kernel needs its
+ * memory, so neither the queue nor the char device can go.
  */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "device/device-internal.h"
 #include "device/manager.h"
 #include "target/options.h"
 #include "ublk/features.h"
-#include "util/cleanup.h"
 #include "util/log.h"
 
 /* ---- queues */
@@ -36,7 +43,7 @@ static void queues_quit(struct device *d)
 		queue_quit(d->kernel.threads[i].queue);
 }
 
-static void queues_abort(struct device *d)
+void queues_abort(struct device *d)
 {
 	if (d->kernel.aborting)
 		return;
@@ -97,8 +104,7 @@ void device_on_queue_exited(struct queue_thread *t)
 			device_resume(d, 0);
 		return;
 	}
-	if ((d->down || d->run == device_run_stop || d->run == device_run_quiesce) &&
-	    !k->exit_error)
+	if ((d->down || device_is_stopping(d) || d->run == device_run_quiesce) && !k->exit_error)
 		return;
 
 	/* One queue without a thread stalls the whole device: all of it has failed. */
@@ -156,11 +162,68 @@ static void target_release(struct device *d)
 	d->target_state = NULL;
 }
 
-static void log_left_behind(struct device *d, const char *command)
+/* ---- who has it */
+
+static void work_holders(struct job *j)
 {
-	log_full(LOG_WARNING, -d->res, device_get_name(d), NULL, 0,
-		 "the kernel answered %s of ublk device %d with: %s", command, d->kernel.dev_id,
-		 strerror(-d->res));
+	struct device *d = container_of(j, struct device, job);
+	const struct ublk_param_devt *n = &d->kernel.params.devt;
+	dev_t gone = d->kernel.stopped ? makedev(n->disk_major, n->disk_minor) : 0;
+
+	holders_find(d->kernel.dev_id, gone, d->guard, &d->holders);
+	d->res = 0;
+}
+
+/* What STOP_DEV or DEL_DEV answered. */
+static bool is_gone(const struct device *d)
+{
+	return d->res >= 0 || d->res == -ENODEV;
+}
+
+/* Awaitable; without a thread to be had nobody is named. */
+static void find_holders(struct device *d)
+{
+	d->holders = (struct holders){.n = 0};
+	d->guard = ctrl_guard_pid(manager_ctrl(d->manager));
+	device_run_job(d, work_holders);
+}
+
+/* Awaitable: of a DEL_DEV that did not end in time. */
+static void find_openers(struct device *d)
+{
+	d->left_behind = !is_gone(d);
+	if (d->left_behind)
+		find_holders(d);
+	else
+		device_resume(d, 0);
+}
+
+/* Not deleted in time: either the kernel has not come to it, or it is deleted, and somebody who has
+ * the dead disk open keeps nothing but its number. */
+static void log_left_behind(struct device *d)
+{
+	int id = d->kernel.dev_id;
+	char path[64];
+
+	if (!d->left_behind)
+		return;
+	(void) snprintf(path, sizeof(path), "/sys/class/ublk-char/ublkc%d", id);
+	if (access(path, F_OK) == 0)
+		log_full(LOG_WARNING, 0, device_get_name(d), NULL, 0,
+			 "ublk device %d is not deleted yet: trying again", id);
+	else
+		log_full(LOG_WARNING, 0, device_get_name(d), NULL, 0,
+			 "ublk device %d is deleted, and its number is free when its dead disk is "
+			 "closed: %s",
+			 id, d->holders.n ? d->holders.text : "open");
+	/* Deletes what is there still, and is nobody's by then. */
+	manager_look_for_left_overs(d->manager);
+}
+
+static void forget_kernel(struct device *d)
+{
+	d->kernel.dev_id = -1;
+	d->kernel.cookie = 0;
 }
 
 void device_teardown(struct device *d, void (*after)(struct device *d))
@@ -171,13 +234,15 @@ void device_teardown(struct device *d, void (*after)(struct device *d))
 	d->down = after;
 	CO_BEGIN(&d->down_co);
 
+	watch_begin(d, 0);
+
 	/* A start that failed late, or a device whose queues failed: nobody's data is at stake. */
 	if ((!k->stopped || d->queue_failed) && !d->keep)
 		queues_abort(d);
 	if (!k->stopped && !d->queue_failed && !d->keep) {
 		device_step(d, "stop-dev");
 		CO_AWAIT(&d->down_co, ctrl_stop_dev(ctrl, device_cmd(d), k->dev_id, false, 0));
-		k->stopped = d->res >= 0 || d->res == -ENODEV;
+		k->stopped = is_gone(d);
 	}
 
 	device_step(d, "queues");
@@ -191,12 +256,14 @@ void device_teardown(struct device *d, void (*after)(struct device *d))
 		explain_queue_failure(d);
 	if (k->n_threads > 0)
 		CO_AWAIT(&d->down_co, device_run_job(d, work_join));
+	watch_count(d);
 	queues_release(d);
 
 	/* With the queues failed the kernel has to see their end first. */
 	if (k->dev_id >= 0 && !k->stopped && !d->keep) {
 		device_step(d, "stop-dev");
 		CO_AWAIT(&d->down_co, ctrl_stop_dev(ctrl, device_cmd(d), k->dev_id, false, 0));
+		k->stopped = is_gone(d);
 	}
 	/* Now that there is no request, a command that waits for them ends. */
 	if (device_pools_quit(d)) {
@@ -208,11 +275,9 @@ void device_teardown(struct device *d, void (*after)(struct device *d))
 		device_step(d, "del-dev");
 		CO_AWAIT(&d->down_co,
 			 ctrl_del_dev(ctrl, device_cmd(d), k->dev_id, DEVICE_CTRL_TIMEOUT_USEC));
-		/* Deleted all the same: somebody has the dead disk open and keeps the number. */
-		if (d->res < 0 && d->res != -ENODEV)
-			log_left_behind(d, "DEL_DEV");
-		k->dev_id = -1;
-		k->cookie = 0;
+		CO_AWAIT(&d->down_co, find_openers(d));
+		log_left_behind(d);
+		forget_kernel(d);
 	}
 	if (!d->keep)
 		recovery_forget(d);
@@ -232,94 +297,87 @@ void device_teardown(struct device *d, void (*after)(struct device *d))
 	CO_END(&d->down_co);
 }
 
-/* ---- force */
-
-static uint64_t requests_done(const struct device *d)
-{
-	uint64_t n = 0;
-
-	for (unsigned int i = 0; i < d->kernel.n_threads; i++)
-		n += atomic_load_explicit(&d->kernel.threads[i].queue->counters.done,
-					  memory_order_relaxed);
-	return n;
-}
-
-static void force_tick_arm(struct device *d);
-
-static int on_force_tick(sd_event_source *s, uint64_t usec, void *arg)
-{
-	struct device *d = arg;
-	uint64_t done;
-
-	sd_event_source_disable_unref(TAKE_PTR(d->force_timer));
-	if (d->down || !d->kernel.threads)
-		return 0;
-	done = requests_done(d);
-	/* While it is written back the disk still takes new requests, which prove nothing for long.
-	 */
-	if (done != d->done_at_tick &&
-	    (strcmp(d->sub_state, "sync") != 0 || ++d->sync_ticks < DEVICE_SYNC_TICKS)) {
-		force_tick_arm(d);
-		return 0;
-	}
-	log_full(LOG_WARNING, 0, device_get_name(d), NULL, 0,
-		 "stop is forced and its requests do not end: failing them with EIO");
-	queues_abort(d);
-	return 0;
-}
-
-static void force_tick_arm(struct device *d)
-{
-	d->done_at_tick = requests_done(d);
-	if (sd_event_add_time_relative(manager_event(d->manager), &d->force_timer, CLOCK_MONOTONIC,
-				       DEVICE_FORCE_GRACE_USEC, 1000, on_force_tick, d) < 0)
-		queues_abort(d);
-}
-
-void device_escalate(struct device *d)
-{
-	d->stop.force = true;
-	if (!d->down && !d->force_timer)
-		force_tick_arm(d);
-}
-
 /* ---- stop */
+
+bool device_is_stopping(const struct device *d)
+{
+	return d->run && strcmp(d->operation, "stop") == 0;
+}
+
+/* The next part of the sequence. */
+static void stop_go_on(struct device *d, void (*run)(struct device *d))
+{
+	d->run = run;
+	d->co = (struct co){0};
+	run(d);
+}
 
 static void stop_finished(struct device *d)
 {
-	log_full(LOG_INFO, 0, device_get_name(d), NULL, 0, "stopped");
+	if (d->watch.aborted)
+		log_full(LOG_NOTICE, 0, device_get_name(d), NULL, 0,
+			 "stopped by force, %" PRIu64 " requests failed", d->watch.failed);
+	else
+		log_full(LOG_INFO, 0, device_get_name(d), NULL, 0, "stopped%s",
+			 d->stop.force ? " by force, no request failed" : "");
 	device_finish(d, DEVICE_DEFINED);
 }
 
-/* The device goes on serving. */
-static void stop_refused(struct device *d)
+static void explain_refusal(struct device *d)
 {
-	char who[256];
+	const char *name = device_get_name(d);
+	int id = d->kernel.dev_id, r = d->refusal;
 
-	if (d->res == -EBUSY) {
-		if (!device_in_use(d, who, sizeof(who)))
-			(void) snprintf(who, sizeof(who), "open");
+	if (r == -EBUSY)
 		(void) failure_set(
-			&d->failure, FAILURE_DEVICE_BUSY, d->res,
+			&d->failure, FAILURE_DEVICE_BUSY, r,
 			"device '%s' (/dev/ublkb%d) is in use: %s; close it first, or stop "
 			"it with mode 'force'",
-			device_get_name(d), d->kernel.dev_id, who);
-	} else if (strcmp(d->sub_state, "sync") != 0) {
+			name, id, d->holders.n ? d->holders.text : "open");
+	else if (strcmp(d->sub_state, "sync") != 0)
 		(void) failure_set(
-			&d->failure, FAILURE_KERNEL_FAILED, d->res,
+			&d->failure, FAILURE_KERNEL_FAILED, r,
 			"the kernel refused STOP_DEV of /dev/ublkb%d: %s; mode 'force' stops "
 			"it all the same",
-			d->kernel.dev_id, strerror(-d->res));
-	} else if (d->kernel.sync_error) {
+			id, strerror(-r));
+	else if (d->kernel.sync_error)
 		(void) device_fail_lost_writes(d);
-	} else {
+	else
 		(void) failure_set(
-			&d->failure, FAILURE_KERNEL_FAILED, d->res,
+			&d->failure, FAILURE_KERNEL_FAILED, r,
 			"cannot write back the page cache of /dev/ublkb%d: %s; mode 'force' "
 			"stops it all the same",
-			d->kernel.dev_id, strerror(-d->res));
+			id, strerror(-r));
+}
+
+/* The device goes on serving, unless force is asked for while the holders are looked for. */
+static void run_refuse(struct device *d)
+{
+	struct ctrl *ctrl = manager_ctrl(d->manager);
+
+	CO_BEGIN(&d->co);
+
+	/* A stop that comes again by itself is no news: see shutdown.c. */
+	if (d->refusal == -EBUSY && !d->holders.n && !d->stop.quiet)
+		CO_AWAIT(&d->co, find_holders(d));
+	explain_refusal(d);
+	if (d->held)
+		CO_AWAIT(&d->co, ctrl_release_dev(ctrl, device_cmd(d), d->kernel.dev_id,
+						  DEVICE_CTRL_TIMEOUT_USEC));
+	d->held = false;
+	if (d->stop.force) {
+		d->failure = (struct failure){0};
+		return stop_go_on(d, device_run_stop);
 	}
-	device_finish(d, DEVICE_RUNNING);
+	return device_finish(d, DEVICE_RUNNING);
+
+	CO_END(&d->co);
+}
+
+static void stop_refuse(struct device *d, int error)
+{
+	d->refusal = error;
+	stop_go_on(d, run_refuse);
 }
 
 /* Somebody else stopped it, or a queue failed: there is nothing left that could go on serving. */
@@ -328,45 +386,101 @@ static bool queues_are_gone(const struct device *d)
 	return d->queue_failed || d->kernel.n_exited > 0;
 }
 
+static bool is_refused(const struct device *d)
+{
+	return !d->stop.force && !queues_are_gone(d);
+}
+
 static bool try_stop(const struct device *d)
 {
 	return !d->stop.force && features_has_try_stop(manager_features(d->manager));
 }
 
+static void stop_sync(struct device *d)
+{
+	enum ctrl_sync how = d->stop.force ? CTRL_SYNC_ONLY
+			     : try_stop(d) ? CTRL_SYNC_EXCLUSIVE
+					   : CTRL_SYNC_HOLD;
+
+	d->held |= how == CTRL_SYNC_HOLD;
+	ctrl_sync_dev(manager_ctrl(d->manager), device_cmd(d), d->kernel.dev_id, how,
+		      d->stop.force ? DEVICE_CTRL_TIMEOUT_USEC : 0);
+}
+
+static void stop_unused(struct device *d)
+{
+	ctrl_stop_dev(manager_ctrl(d->manager), device_cmd(d), d->kernel.dev_id, try_stop(d), 0);
+}
+
+static void run_look(struct device *d);
+static void run_stop_dev(struct device *d);
+
 void device_run_stop(struct device *d)
 {
-	struct ctrl *ctrl = manager_ctrl(d->manager);
-	int dev_id = d->kernel.dev_id;
-
 	CO_BEGIN(&d->co);
 
-	d->sync_ticks = 0;
-	if (d->stop.force)
-		force_tick_arm(d);
-
+	d->held = false;
+	d->holders = (struct holders){.n = 0};
 	for (d->i = 0;; d->i++) {
 		device_step(d, "sync");
-		CO_AWAIT(&d->co, ctrl_sync_dev(ctrl, device_cmd(d), dev_id, !d->stop.force,
-					       d->stop.force ? DEVICE_CTRL_TIMEOUT_USEC : 0));
+		CO_AWAIT(&d->co, stop_sync(d));
 		if (d->res != -EBUSY || d->i >= DEVICE_BUSY_TRIES)
 			break;
 		CO_AWAIT(&d->co, device_pause(d, DEVICE_BUSY_PAUSE_USEC));
 	}
 	/* No such disk: somebody else stopped it, there is nothing to write back. */
-	if (d->res < 0 && d->res != -ENOENT && d->res != -ENXIO && !d->stop.force &&
-	    !queues_are_gone(d))
-		return stop_refused(d);
+	if (d->res < 0 && d->res != -ENOENT && d->res != -ENXIO && is_refused(d))
+		return stop_refuse(d, d->res);
+
+	return stop_go_on(d, d->held && d->res >= 0 ? run_look : run_stop_dev);
+
+	CO_END(&d->co);
+}
+
+/* Nothing can claim the disk any more: who has it merely open? */
+static void run_look(struct device *d)
+{
+	CO_BEGIN(&d->co);
+
+	for (d->i = 0;; d->i++) {
+		device_step(d, "holders");
+		CO_AWAIT(&d->co, find_holders(d));
+		if (!d->holders.n || !is_refused(d))
+			break;
+		/* The daemon's own stop comes again by itself. */
+		if (d->stop.quiet || d->i >= DEVICE_OPEN_TRIES)
+			return stop_refuse(d, -EBUSY);
+		CO_AWAIT(&d->co, device_pause(d, DEVICE_OPEN_PAUSE_USEC));
+	}
+	/* Last of all: STOP_DEV of a device that can be recovered drops what is dirty. */
+	device_step(d, "sync");
+	CO_AWAIT(&d->co, stop_sync(d));
+	if (d->res < 0 && is_refused(d))
+		return stop_refuse(d, d->res);
+	return stop_go_on(d, run_stop_dev);
+
+	CO_END(&d->co);
+}
+
+static void run_stop_dev(struct device *d)
+{
+	CO_BEGIN(&d->co);
 
 	for (d->i = 0;; d->i++) {
 		device_step(d, "stop-dev");
-		CO_AWAIT(&d->co, ctrl_stop_dev(ctrl, device_cmd(d), dev_id, try_stop(d), 0));
+		CO_AWAIT(&d->co, stop_unused(d));
 		if (d->res != -EBUSY || (d->i >= DEVICE_BUSY_TRIES && !d->stop.force))
 			break;
 		CO_AWAIT(&d->co, device_pause(d, DEVICE_BUSY_PAUSE_USEC));
 	}
-	if (d->res < 0 && d->res != -ENODEV && !d->stop.force && !queues_are_gone(d))
-		return stop_refused(d);
-	d->kernel.stopped = d->res >= 0 || d->res == -ENODEV;
+	if (!is_gone(d) && is_refused(d))
+		return stop_refuse(d, d->res);
+	d->kernel.stopped = is_gone(d);
+	/* An open disk would keep the device's number. */
+	if (d->held)
+		CO_AWAIT(&d->co, ctrl_release_dev(manager_ctrl(d->manager), device_cmd(d),
+						  d->kernel.dev_id, DEVICE_CTRL_TIMEOUT_USEC));
+	d->held = false;
 	return device_teardown(d, stop_finished);
 
 	CO_END(&d->co);

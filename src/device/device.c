@@ -22,6 +22,7 @@ static const char *const state_names[] = {
 	[DEVICE_DEFINED] = "defined", [DEVICE_STARTING] = "starting",
 	[DEVICE_RUNNING] = "running", [DEVICE_STOPPING] = "stopping",
 	[DEVICE_FAILED] = "failed",   [DEVICE_QUIESCED] = "quiesced",
+	[DEVICE_STUCK] = "stuck",
 };
 
 const char *device_state_name(enum device_state s)
@@ -57,7 +58,7 @@ struct device *device_free(struct device *d)
 	list_remove(&d->link);
 	sd_event_source_disable_unref(d->wait_timer);
 	sd_event_source_disable_unref(d->pause_timer);
-	sd_event_source_disable_unref(d->force_timer);
+	watch_end(d);
 	(void) device_config_free(d->config);
 	(void) device_config_free(d->changed);
 	free(d);
@@ -78,6 +79,7 @@ void device_enter(struct device *d, enum device_state state)
 void device_step(struct device *d, const char *sub_state)
 {
 	d->sub_state = sub_state;
+	watch_step(d);
 	log_full(LOG_DEBUG, 0, device_get_name(d), NULL, 0, "%s: %s", d->operation, sub_state);
 	manager_device_changed(d->manager, d);
 }
@@ -126,9 +128,11 @@ static int on_wait_timer(sd_event_source *s, uint64_t usec, void *arg)
 	struct failure f = {0};
 	struct list late;
 
-	(void) failure_set(&f, FAILURE_TIMEOUT, ETIMEDOUT,
-			   "device '%s' is still %s (at step '%s') after the time given to it",
-			   device_get_name(d), device_state_name(d->state), d->sub_state);
+	if (!watch_is_late(d, &f))
+		(void) failure_set(
+			&f, FAILURE_TIMEOUT, ETIMEDOUT,
+			"device '%s' is still %s (at step '%s') after the time given to it",
+			device_get_name(d), device_state_name(d->state), d->sub_state);
 	/* A start that nobody waits for any more is undone; a stop or a recovery goes on. */
 	if (d->state == DEVICE_STARTING && !d->recovering) {
 		d->cancelled = true;
@@ -165,7 +169,7 @@ void device_finish(struct device *d, enum device_state state)
 	d->operation = d->sub_state = "";
 	d->run = NULL;
 	d->cancelled = d->recovering = d->keep = false;
-	sd_event_source_disable_unref(TAKE_PTR(d->force_timer));
+	watch_end(d);
 	if (failure_is_set(&f))
 		log_full(d->stop.quiet && f.kind == FAILURE_DEVICE_BUSY ? LOG_DEBUG : LOG_ERR,
 			 f.error, device_get_name(d), NULL, 0, "%s", f.text);
@@ -222,6 +226,10 @@ static int device_refuse_if_at_work(const struct device *d, struct failure *f)
 {
 	if (!d->run)
 		return 0;
+	if (d->state == DEVICE_STUCK) {
+		watch_explain(d, f);
+		return -EBUSY;
+	}
 	return failure_set(f, FAILURE_OPERATION_IN_PROGRESS, EBUSY,
 			   "device '%s' is %s already: wait for it to end", device_get_name(d),
 			   device_state_name(d->state));
@@ -271,8 +279,9 @@ int device_stop(struct device *d, const struct device_stop_options *o, struct de
 		struct failure *f)
 {
 	uint64_t timeout_usec = o->timeout_usec;
-	bool escalate = o->force && d->run == device_run_stop && !d->stop.force;
-	int r = escalate ? 0 : device_refuse_if_at_work(d, f);
+	bool join = o->force && device_is_stopping(d) &&
+		    (!d->stop.force || d->state == DEVICE_STUCK);
+	int r = join ? 0 : device_refuse_if_at_work(d, f);
 
 	if (r < 0)
 		return r;
@@ -282,20 +291,26 @@ int device_stop(struct device *d, const struct device_stop_options *o, struct de
 			"device '%s' is quiesced, and stopping it loses what is not written "
 			"yet: start it, which recovers it, or stop it with mode 'force'",
 			device_get_name(d));
-	if (!escalate && d->state != DEVICE_RUNNING && d->state != DEVICE_QUIESCED)
+	if (!join && d->state != DEVICE_RUNNING && d->state != DEVICE_QUIESCED)
 		return failure_set(f, FAILURE_DEVICE_NOT_RUNNING, EALREADY,
 				   "device '%s' is not running", device_get_name(d));
 	if (!timeout_usec)
 		timeout_usec = manager_get_config(d->manager)->stop_timeout_usec;
 	device_add_wait(d, w, timeout_usec);
-	if (escalate) {
-		device_escalate(d);
+	if (join) {
+		watch_force(d, timeout_usec);
 		return 0;
 	}
 	d->stop = *o;
+	watch_begin(d, timeout_usec);
 	device_begin(d, "stop", d->state == DEVICE_QUIESCED ? device_run_remove : device_run_stop,
 		     DEVICE_STOPPING);
 	return 0;
+}
+
+bool device_in_use(const struct device *d)
+{
+	return d->kernel.dev_id >= 0 && holders_exist(d->kernel.dev_id);
 }
 
 /* ---- awaiting */
@@ -389,8 +404,9 @@ static void status_of_kernel(const struct device *d, struct device_status *s)
 	s->queue_depth = k->info.queue_depth;
 	s->max_io_bytes = k->info.max_io_buf_bytes;
 	(void) snprintf(s->char_device, sizeof(s->char_device), "/dev/ublkc%d", k->dev_id);
-	if (!k->stopped && (d->state == DEVICE_RUNNING || d->state == DEVICE_STOPPING ||
-			    d->state == DEVICE_QUIESCED || d->recovering)) {
+	if (!k->stopped &&
+	    (d->state == DEVICE_RUNNING || d->state == DEVICE_STOPPING ||
+	     d->state == DEVICE_QUIESCED || d->state == DEVICE_STUCK || d->recovering)) {
 		(void) snprintf(s->block_device, sizeof(s->block_device), "/dev/ublkb%d",
 				k->dev_id);
 		(void) data_path_format(s->data_path, &k->path);

@@ -7,6 +7,9 @@
  *
  *   quiesced --start (recover)--> starting --> running; a step failed --> quiesced
  *
+ *   stopping, or a start being undone, --time is up, and nothing happens--> stuck; goes on by
+ *                         itself, to where it was on the way to, when what it waits for lets go
+ *
  * start and stop are sequences (stackless coroutines in device-start.c and device-stop.c). At most
  * one of them runs per device. What the device is doing outlives the caller's patience: a deadline
  * ends the wait for it, not the work.
@@ -31,10 +34,11 @@ enum device_state {
 	DEVICE_STOPPING,
 	DEVICE_FAILED,
 	DEVICE_QUIESCED, /* the kernel has it, and nobody serves it */
+	DEVICE_STUCK, /* being taken down, past its time, and nothing happens */
 };
 
 /** device_state_name - "defined", "starting", "running", "stopping", "failed",
- *  "quiesced" */
+ *  "quiesced", "stuck" */
 const char *device_state_name(enum device_state s);
 
 /*
@@ -66,8 +70,9 @@ int device_start(struct device *d, uint64_t timeout_usec, struct device_wait *w,
 int device_recover(struct device *d, struct device_wait *w, struct failure *f);
 
 /** device_stop - take the device down and delete it from the kernel; its definition stays.
- *  Fails with DeviceBusy, and leaves it running, if it is in use and not forced.
- *  Return: as device_start() (not running, another operation is under way) */
+ *  Fails with DeviceBusy, and leaves it running, if it is in use and not forced. A forced one may
+ *  join a stop that is under way, or stuck: then it is waited for, and its requests are failed.
+ *  Return: as device_start() (not running, stuck, another operation is under way) */
 int device_stop(struct device *d, const struct device_stop_options *o, struct device_wait *w,
 		struct failure *f);
 
@@ -164,8 +169,6 @@ const struct device_config *device_get_config(const struct device *d);
 /** device_get_name - lives as long as the device */
 const char *device_get_name(const struct device *d);
 
-/** device_in_use - somebody has it mounted, as swap, or stacked upon; asks the kernel. Not seen:
- * file systems with an anonymous device number (btrfs), more than 16 partitions.
- *  @ret_who: "mounted on '/mnt'", may be NULL; @who_size its room
- *  Return: true if in use as far as can be seen */
-bool device_in_use(const struct device *d, char *ret_who, size_t who_size);
+/** device_in_use - mounted, used as swap, or stacked upon; asks the kernel. A process that merely
+ * has it open is not looked for: that takes longer, and is done when a stop asks. */
+bool device_in_use(const struct device *d);

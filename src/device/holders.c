@@ -1,104 +1,209 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * holders - who has a device, as far as the kernel tells: mounts, swap, disks stacked upon it.
- */
+#include "device/holders.h"
+
+#include <dirent.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
-#include "device/device-internal.h"
 #include "util/cleanup.h"
 
-/* The disk's own number and those of its partitions. */
-struct disk_numbers {
-	char v[17][16];
-	unsigned int n;
-};
+/* ---- what there is of the disk */
 
-static void read_number(struct disk_numbers *d, const char *dir)
+bool disk_has_number(const struct disk_nodes *d, dev_t number)
 {
-	_cleanup_fclose_ FILE *f = NULL;
-	char path[500];
-
-	if (d->n >= sizeof(d->v) / sizeof(d->v[0]))
-		return;
-	(void) snprintf(path, sizeof(path), "%s/dev", dir);
-	f = fopen(path, "re");
-	if (f && fscanf(f, "%15s", d->v[d->n]) == 1)
-		d->n++;
-}
-
-static bool is_mounted(const struct disk_numbers *d, char *ret_who, size_t size)
-{
-	_cleanup_fclose_ FILE *f = fopen("/proc/self/mountinfo", "re");
-	char number[16], where[200];
-
-	while (f && fscanf(f, "%*d %*d %15s %*s %199s%*[^\n]", number, where) == 2)
-		for (unsigned int i = 0; i < d->n; i++)
-			if (strcmp(number, d->v[i]) == 0) {
-				(void) snprintf(ret_who, size, "mounted on '%s'", where);
-				return true;
-			}
-	return false;
-}
-
-static bool is_swap(const char *disk, char *ret_who, size_t size)
-{
-	_cleanup_fclose_ FILE *f = fopen("/proc/swaps", "re");
-	char what[128], node[40];
-	size_t n;
-
-	(void) snprintf(node, sizeof(node), "/dev/%s", disk);
-	n = strlen(node);
-	while (f && fscanf(f, "%127s%*[^\n]", what) == 1)
-		if (strncmp(what, node, n) == 0 && (what[n] == '\0' || what[n] == 'p')) {
-			(void) snprintf(ret_who, size, "in use as swap");
+	for (unsigned int i = 0; i < d->n; i++)
+		if (d->v[i].number == number)
 			return true;
-		}
 	return false;
 }
 
-static bool has_holder(const char *dir, char *ret_who, size_t size)
+bool disk_has_node(const struct disk_nodes *d, const char *path)
 {
-	_cleanup_closedir_ DIR *d = NULL;
-	struct dirent *e;
-	char path[500];
-
-	(void) snprintf(path, sizeof(path), "%s/holders", dir);
-	d = opendir(path);
-	while (d && (e = readdir(d)))
-		if (e->d_name[0] != '.') {
-			(void) snprintf(ret_who, size, "part of %s", e->d_name);
-			return true;
-		}
-	return false;
-}
-
-bool device_in_use(const struct device *d, char *ret_who, size_t who_size)
-{
-	struct disk_numbers numbers = {.n = 0};
-	_cleanup_closedir_ DIR *dir = NULL;
-	char disk[24], path[64], part[400], unused[256];
-	struct dirent *e;
-
-	if (!ret_who) {
-		ret_who = unused;
-		who_size = sizeof(unused);
-	}
-	if (d->kernel.dev_id < 0)
+	if (strncmp(path, "/dev/", 5) != 0)
 		return false;
-	(void) snprintf(disk, sizeof(disk), "ublkb%d", d->kernel.dev_id);
+	for (unsigned int i = 0; i < d->n; i++)
+		if (strcmp(path + 5, d->v[i].name) == 0)
+			return true;
+	return false;
+}
+
+/* One line of a small file; "" if there is none. */
+static void read_line(const char *path, char *ret, size_t size)
+{
+	_cleanup_fclose_ FILE *f = fopen(path, "re");
+
+	if (!f || !fgets(ret, (int) size, f))
+		ret[0] = '\0';
+	ret[strcspn(ret, "\n")] = '\0';
+}
+
+static void disk_add(struct disk_nodes *d, const char *name, dev_t number)
+{
+	if (d->n >= DISK_NODES_MAX)
+		return;
+	(void) snprintf(d->v[d->n].name, sizeof(d->v[d->n].name), "%s", name);
+	d->v[d->n++].number = number;
+}
+
+static void disk_add_from(struct disk_nodes *d, const char *dir, const char *name)
+{
+	unsigned int major_no, minor_no;
+	char path[600], line[32];
+
+	(void) snprintf(path, sizeof(path), "%s/dev", dir);
+	read_line(path, line, sizeof(line));
+	if (sscanf(line, "%u:%u", &major_no, &minor_no) == 2)
+		disk_add(d, name, makedev(major_no, minor_no));
+}
+
+static void disk_look_up(struct disk_nodes *d, int dev_id, dev_t number)
+{
+	_cleanup_closedir_ DIR *dir = NULL;
+	char disk[24], path[48], part[400];
+	struct dirent *e;
+
+	d->n = 0;
+	(void) snprintf(disk, sizeof(disk), "ublkb%d", dev_id);
+	if (number)
+		return disk_add(d, disk, number);
 	(void) snprintf(path, sizeof(path), "/sys/block/%s", disk);
-	read_number(&numbers, path);
-	if (has_holder(path, ret_who, who_size))
-		return true;
-	dir = opendir(path);
+	disk_add_from(d, path, disk);
+	dir = d->n ? opendir(path) : NULL;
 	while (dir && (e = readdir(dir))) {
 		if (strncmp(e->d_name, disk, strlen(disk)) != 0)
 			continue;
 		(void) snprintf(part, sizeof(part), "%s/%s", path, e->d_name);
-		read_number(&numbers, part);
-		if (has_holder(part, ret_who, who_size))
-			return true;
+		disk_add_from(d, part, e->d_name);
 	}
-	return is_swap(disk, ret_who, who_size) || is_mounted(&numbers, ret_who, who_size);
+}
+
+/* ---- the list */
+
+void holders_add(struct holders *h, const char *fmt, ...)
+{
+	size_t len = strlen(h->text);
+	char one[200];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void) vsnprintf(one, sizeof(one), fmt, ap);
+	va_end(ap);
+	if (strstr(h->text, one))
+		return;
+	if (h->n > 0 && len + strlen(one) + sizeof(", and others") + 2 > sizeof(h->text)) {
+		h->more = true;
+		return;
+	}
+	(void) snprintf(h->text + len, sizeof(h->text) - len, "%s%s", h->n ? ", " : "", one);
+	h->n++;
+}
+
+/* ---- sysfs and swap */
+
+static void add_mapped(const char *name, struct holders *h)
+{
+	static const struct {
+		const char *prefix, *what;
+	} kinds[] = {
+		{"LVM-", "the logical volume"},	  {"CRYPT-LUKS", "the LUKS volume"},
+		{"CRYPT-", "the encrypted disk"}, {"mpath-", "the multipath disk"},
+		{"", "the device-mapper disk"},
+	};
+	char path[80], label[130], uuid[160];
+	size_t i = 0;
+
+	(void) snprintf(path, sizeof(path), "/sys/block/%.40s/dm/name", name);
+	read_line(path, label, sizeof(label));
+	(void) snprintf(path, sizeof(path), "/sys/block/%.40s/dm/uuid", name);
+	read_line(path, uuid, sizeof(uuid));
+	while (strncmp(uuid, kinds[i].prefix, strlen(kinds[i].prefix)) != 0)
+		i++;
+	holders_add(h, "part of %s '%s' (%.40s)", kinds[i].what, label, name);
+}
+
+static void find_stacked(const struct disk_nodes *d, struct holders *h)
+{
+	for (unsigned int i = 0; i < d->n; i++) {
+		_cleanup_closedir_ DIR *dir = NULL;
+		struct dirent *e;
+		char path[80];
+
+		(void) snprintf(path, sizeof(path), "/sys/class/block/%s/holders", d->v[i].name);
+		dir = opendir(path);
+		while (dir && (e = readdir(dir))) {
+			if (e->d_name[0] == '.')
+				continue;
+			if (strncmp(e->d_name, "dm-", 3) == 0)
+				add_mapped(e->d_name, h);
+			else
+				holders_add(h, "part of '%.60s'", e->d_name);
+		}
+	}
+}
+
+/* The kernel's loop driver does not register as a holder. */
+static void find_loops(const struct disk_nodes *d, struct holders *h)
+{
+	_cleanup_closedir_ DIR *dir = opendir("/sys/block");
+	char path[80], file[300];
+	struct dirent *e;
+
+	while (dir && (e = readdir(dir))) {
+		if (strncmp(e->d_name, "loop", 4) != 0)
+			continue;
+		(void) snprintf(path, sizeof(path), "/sys/block/%.30s/loop/backing_file",
+				e->d_name);
+		read_line(path, file, sizeof(file));
+		if (disk_has_node(d, file))
+			holders_add(h, "backing of /dev/%.30s", e->d_name);
+	}
+}
+
+static void find_swap(const struct disk_nodes *d, struct holders *h)
+{
+	_cleanup_fclose_ FILE *f = fopen("/proc/swaps", "re");
+	char what[128];
+
+	while (f && fscanf(f, "%127s%*[^\n]", what) == 1)
+		if (disk_has_node(d, what))
+			holders_add(h, "swap on %s", what);
+}
+
+/* ---- all of it */
+
+bool holders_exist(int dev_id)
+{
+	struct holders h = {.n = 0};
+	struct disk_nodes d;
+
+	disk_look_up(&d, dev_id, 0);
+	if (d.n == 0)
+		return false;
+	find_stacked(&d, &h);
+	find_loops(&d, &h);
+	find_swap(&d, &h);
+	holders_in_mounts(&d, "/proc/self/mountinfo", "", &h);
+	return h.n > 0;
+}
+
+void holders_find(int dev_id, dev_t number, pid_t self, struct holders *ret)
+{
+	struct disk_nodes d;
+	size_t len;
+
+	*ret = (struct holders){.n = 0};
+	disk_look_up(&d, dev_id, number);
+	if (d.n == 0)
+		return;
+	holders_in_mounts(&d, "/proc/1/mountinfo", "", ret);
+	holders_in_mounts(&d, "/proc/self/mountinfo", "", ret);
+	find_stacked(&d, ret);
+	find_swap(&d, ret);
+	find_loops(&d, ret);
+	holders_in_processes(&d, self, ret);
+	len = strlen(ret->text);
+	if (ret->more && ret->n > 0)
+		(void) snprintf(ret->text + len, sizeof(ret->text) - len, ", and others");
 }

@@ -119,6 +119,12 @@ static int on_mailbox(sd_event_source *s, int fd, uint32_t events, void *arg)
 	return 0;
 }
 
+void manager_look_for_left_overs(struct manager *m)
+{
+	if (m->state != MANAGER_STOPPING)
+		sweep_start(m, NULL);
+}
+
 static void on_guard_death(void *arg)
 {
 	struct manager *m = arg;
@@ -360,7 +366,7 @@ static void manager_forget(struct manager *m, struct device *d)
 int manager_delete(struct manager *m, struct device *d, struct failure *f)
 {
 	/* What is being undone anyway is forgotten when that is over. */
-	if (d->run && (d->cancelled || d->state == DEVICE_STOPPING)) {
+	if (d->run && (d->cancelled || d->state == DEVICE_STOPPING || d->state == DEVICE_STUCK)) {
 		d->doomed = true;
 		return 0;
 	}
@@ -654,6 +660,7 @@ void manager_get_status(const struct manager *m, struct manager_status *ret)
 	};
 	list_for_each (d, tmp, &m->devices, link) {
 		ret->n_running += d->state == DEVICE_RUNNING;
-		ret->n_failed += d->state == DEVICE_FAILED || d->state == DEVICE_QUIESCED;
+		ret->n_failed += d->state == DEVICE_FAILED || d->state == DEVICE_QUIESCED ||
+				 d->state == DEVICE_STUCK;
 	}
 }

@@ -59,13 +59,14 @@ void manager_set_state_dir(struct manager *m, int dir);
  *  Return: 0 or -errno; problems with the kernel or a device are no error here, they are states */
 int manager_start(struct manager *m, void (*ready)(void *arg), void *arg);
 
-/** manager_shutdown - stop all devices, all at once; @done is called once, when none is left running
- *  or the time is up
+/** manager_shutdown - stop all devices, all at once; @done is called once, when none is left
+ * running or the time is up
  *  @whole_system: those in use are stopped by force once StopTimeoutSec is over; otherwise they are
  *  left to the kernel, if it keeps them */
 void manager_shutdown(struct manager *m, bool whole_system, void (*done)(void *arg), void *arg);
 
-/** manager_keeps_devices - after that: some are left to the kernel, and nothing but _exit() may follow
+/** manager_keeps_devices - after that: some are left to the kernel, and nothing but _exit() may
+ * follow
  */
 bool manager_keeps_devices(struct manager *m);
 
@@ -73,6 +74,9 @@ bool manager_keeps_devices(struct manager *m);
  * kernel keeps go on, or wait, the others are stopped; @done is called once. All that is left is to
  * _exit(): what ends the devices in an orderly way would end them. */
 void manager_leave(struct manager *m, void (*done)(void *arg), void *arg);
+
+/** manager_shutdown_usec - the longest time either takes until @done */
+uint64_t manager_shutdown_usec(const struct manager *m);
 
 /** manager_is_busy - a device runs, or an operation of one is under way; but, while the daemon
  * leaves, not those that the kernel keeps */

@@ -3,9 +3,10 @@
  * shutdown - the end of the daemon, of two kinds.
  *
  * Stop: all devices. All at once, those in use again and again while others go (a device may be the
- * backing of another). When StopTimeoutSec is over, by force if the whole system goes down: it would
- * not otherwise. If it is only the service that ends, what is in use is left to the kernel after a
- * while, where its requests wait for the next ublkd and nothing is lost.
+ * backing of another). When StopTimeoutSec is over, by force if the whole system goes down: it
+ * would not otherwise. If it is only the service that ends, what is in use is left to the kernel
+ * after a while, where its requests wait for the next ublkd and nothing is lost. What is stuck has
+ * had its time: it is forced at once, and then not waited for.
  *
  * Leave, for the ublkd after this one: devices that the kernel keeps go on until the process ends,
  * as if it were killed; those that lose requests that way are quiesced before, as the last thing,
@@ -49,37 +50,42 @@ static struct device *last_started(struct manager *m, uint64_t before)
 /* The kernel will have it when we are gone; the stop that is under way, if so, is not forced. */
 static bool is_to_be_kept(const struct manager *m, const struct device *d)
 {
-	return m->leaving &&
-	       (d->state == DEVICE_QUIESCED ||
-		(d->kernel.recovery_flags &&
-		 (d->state == DEVICE_RUNNING ||
-		  (d->run == device_run_stop && !d->stop.force && !d->down))));
+	return m->leaving && (d->state == DEVICE_QUIESCED ||
+			      (d->kernel.recovery_flags &&
+			       (d->state == DEVICE_RUNNING ||
+				(device_is_stopping(d) && !d->stop.force && !d->down))));
 }
 
-/* ... and no step is under way that must not be cut off. */
+/* ... and no step is under way that must not be cut off. What is stuck will not get on. */
 static bool is_kept(const struct manager *m, const struct device *d)
 {
-	return !d->run && is_to_be_kept(m, d);
+	return (!d->run || d->state == DEVICE_STUCK) && is_to_be_kept(m, d);
+}
+
+/* Not in use any more, and waiting brings nothing back. */
+static bool has_lost_writes(const struct manager *m, const struct device *d)
+{
+	return m->shutdown_asked && d->state == DEVICE_RUNNING &&
+	       d->last_error.kind == FAILURE_WRITES_LOST;
 }
 
 static void shutdown_stop_all(struct manager *m)
 {
 	struct device_stop_options o = {.quiet = m->shutdown_asked};
+	const struct device_stop_options by_force = {.force = true};
 	struct device *d = last_started(m, UINT64_MAX);
 
 	for (; d; d = d->start_order ? last_started(m, d->start_order) : NULL) {
 		if (is_to_be_kept(m, d))
 			continue;
-		/* Not in use any more, and waiting brings nothing back. */
-		bool lost = m->shutdown_asked && d->state == DEVICE_RUNNING &&
-			    d->last_error.kind == FAILURE_WRITES_LOST;
-
-		o.force = m->shutdown_forced || lost;
+		o.force = m->shutdown_forced || has_lost_writes(m, d);
 		if (d->state == DEVICE_RUNNING ||
 		    ((d->state == DEVICE_STOPPING || d->state == DEVICE_QUIESCED) && o.force))
 			(void) device_stop(d, &o, NULL, NULL);
 		else if (d->state == DEVICE_STARTING)
 			device_cancel(d);
+		else if (d->state == DEVICE_STUCK && !d->stop.force)
+			(void) device_stop(d, &by_force, NULL, NULL);
 	}
 	m->shutdown_asked = true;
 }
@@ -116,12 +122,23 @@ static void warn_of_kept(struct manager *m)
 				 "ublkd is started again");
 }
 
+/* Nothing is left but what nobody can stop. */
+static bool is_hopeless(struct manager *m)
+{
+	struct device *d = NULL;
+
+	while ((d = manager_next(m, d)))
+		if (device_is_up(d) && !is_kept(m, d) && !device_is_given_up(d))
+			return false;
+	return true;
+}
+
 static int on_shutdown_timer(sd_event_source *s, uint64_t usec, void *arg)
 {
 	struct manager *m = arg;
 	uint64_t now = clock_usec(CLOCK_MONOTONIC);
 
-	if (now >= m->shutdown_end_usec) {
+	if (now >= m->shutdown_end_usec || (manager_is_busy(m) && is_hopeless(m))) {
 		log_error("devices are left that do not stop: the kernel ends them with this "
 			  "process");
 		shutdown_end(m);
@@ -154,6 +171,11 @@ void shutdown_progress(struct manager *m)
 	(void) sd_event_source_set_enabled(m->shutdown_timer, SD_EVENT_ONESHOT);
 }
 
+uint64_t manager_shutdown_usec(const struct manager *m)
+{
+	return m->config.stop_timeout_usec + LEAVE_USEC;
+}
+
 static void shutdown_begin(struct manager *m, uint64_t keep_usec, void (*done)(void *arg),
 			   void *arg)
 {
@@ -169,7 +191,7 @@ static void shutdown_begin(struct manager *m, uint64_t keep_usec, void (*done)(v
 		manager_autostart_cancel(m, d);
 	manager_changed(m);
 	m->shutdown_force_usec = now + m->config.stop_timeout_usec;
-	m->shutdown_end_usec = m->shutdown_force_usec + LEAVE_USEC;
+	m->shutdown_end_usec = now + manager_shutdown_usec(m);
 	m->shutdown_keep_usec = keep_usec == UINT64_MAX ? keep_usec : now + keep_usec;
 	r = sd_event_add_time_relative(m->event, &m->shutdown_timer, CLOCK_MONOTONIC, 0, 1000,
 				       on_shutdown_timer, m);
@@ -184,8 +206,11 @@ void manager_shutdown(struct manager *m, bool whole_system, void (*done)(void *a
 {
 	uint64_t limit = m->config.stop_timeout_usec;
 
-	shutdown_begin(m, whole_system ? UINT64_MAX : limit < KEEP_USEC ? limit : KEEP_USEC, done,
-		       arg);
+	shutdown_begin(m,
+		       whole_system	   ? UINT64_MAX
+		       : limit < KEEP_USEC ? limit
+					   : KEEP_USEC,
+		       done, arg);
 }
 
 void manager_leave(struct manager *m, void (*done)(void *arg), void *arg)

@@ -193,8 +193,10 @@ static void sweep_run(struct sweep *s)
 			sweep_adopt(s->manager, &s->cmd.info);
 		if (v != LEFT_OVER)
 			continue;
-		log_warning("ublk device %d was left by an ublkd that died: deleting it",
-			    s->ids[s->i]);
+		log_warning("ublk device %d was left by %s: deleting it", s->ids[s->i],
+			    cookie_server(s->cmd.info.ublksrv_flags) == getpid()
+				    ? "a command that did not end"
+				    : "an ublkd that died");
 		CO_AWAIT(&s->co, ctrl_del_dev(ctrl, &s->cmd, s->ids[s->i], SWEEP_DEL_USEC));
 		if (s->res < 0 && s->res != -ENODEV && s->res != -ETIMEDOUT)
 			log_warning("ublk device %d cannot be deleted: %s", s->ids[s->i],

@@ -31,6 +31,7 @@ static const char *const failure_names[FAILURE_KIND_MAX] = {
 	[FAILURE_NO_SUCH_MEMORY] = "NoSuchMemory",
 	[FAILURE_NOT_RECOVERABLE] = "NotRecoverable",
 	[FAILURE_WRITES_LOST] = "WritesLost",
+	[FAILURE_DEVICE_STUCK] = "DeviceStuck",
 };
 
 int failure_set(struct failure *f, enum failure_kind kind, int error, const char *fmt, ...)

@@ -136,17 +136,27 @@ static int end_recovery(struct fake_dev *d, uint64_t pid)
 	return 0;
 }
 
+/* The guard has its disk open. */
+static bool disk_is_open(const struct fake_dev *d)
+{
+	for (unsigned int i = 0; i < SYNCS_MAX; i++)
+		if (syncs[i].fd && &driver.devs[syncs[i].id] == d)
+			return true;
+	return false;
+}
+
 static int stop_dev(struct fake_dev *d, bool only_unused)
 {
 	if (only_unused && !d->live && !d->kept)
 		return -ENODEV;
-	if (only_unused && d->openers)
+	if (only_unused && (d->openers || disk_is_open(d)))
 		return -EBUSY;
 	/* From here on a server that goes takes its requests along, and what waits for one fails.
 	 */
 	d->ublk->outlives = false;
 	if (d->kept)
 		fake_ublk_fail_kept(d->ublk);
+	d->held_at_stop = disk_is_open(d);
 	if (d->live && d->ublk->n_busy)
 		return PENDING;
 	d->live = false;
@@ -160,7 +170,7 @@ static int del_dev(struct fake_dev *d)
 {
 	if (d->live)
 		fake_broken("DEL_DEV of a live device: a stuck request stops the whole host");
-	if (char_is_open(d))
+	if (char_is_open(d) || disk_is_open(d))
 		return PENDING;
 	dev_remove(d);
 	return 0;
@@ -395,7 +405,7 @@ static int sync_open(const struct fake_op *op)
 	d = dev_of(id);
 	if (!d || !state_of(d))
 		return -ENOENT;
-	if (d->claimed && op->sqe.open_flags & O_EXCL)
+	if ((d->claimed || disk_is_open(d)) && op->sqe.open_flags & O_EXCL)
 		return -EBUSY;
 	for (unsigned int i = 0; i < SYNCS_MAX; i++) {
 		if (syncs[i].fd)
@@ -418,6 +428,7 @@ static enum fake_verdict on_op(struct fake_op *op)
 		op->res = sync_open(op);
 		return op->res == PENDING ? FAKE_HOLD : FAKE_ANSWER;
 	case IORING_OP_FSYNC:
+		driver.n_flushes++;
 		d = synced(op);
 		/* A flush is a request like any other: it waits for a server. */
 		if (driver.fsync_waits || (d && d->kept == UBLK_S_DEV_QUIESCED))
@@ -427,6 +438,7 @@ static enum fake_verdict on_op(struct fake_op *op)
 		for (unsigned int i = 0; i < SYNCS_MAX; i++)
 			if (syncs[i].fd == op->sqe.fd)
 				syncs[i].fd = 0;
+		fake_changed();
 		return FAKE_DO;
 	default:
 		fake_broken("opcode %u from the guard", op->sqe.opcode);

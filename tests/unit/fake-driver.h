@@ -32,6 +32,7 @@ struct fake_dev {
 	struct fake_ublk *ublk;
 	unsigned int openers; /* TRY_STOP_DEV: EBUSY */
 	bool claimed; /* SYNC exclusive: EBUSY (mounted) */
+	bool held_at_stop; /* STOP_DEV came while the guard had the disk open */
 	int char_fd; /* last one handed out */
 	unsigned int char_busy; /* so many opens fail */
 	int char_error;
@@ -62,7 +63,7 @@ struct fake_driver {
 	int class_error; /* ... of the folder of devices */
 	unsigned int char_busy; /* the next so many opens fail with EBUSY */
 	unsigned int n_cmds[0x20]; /* by number */
-	unsigned int n_syncs, n_cancelled, n_added;
+	unsigned int n_syncs, n_flushes, n_cancelled, n_added;
 	/* of the devices' own rings; NULL: do it */
 	enum fake_verdict (*on_backing)(struct fake_op *op);
 };
