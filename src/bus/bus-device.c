@@ -211,7 +211,7 @@ static int get_settings(sd_bus *sd, const char *path, const char *interface, con
 	r = sd_bus_message_open_container(reply, 'a', "{ss}");
 	if (r < 0)
 		return r;
-	r = device_config_foreach(device_get_config(bd->device), append_setting, reply);
+	r = device_config_foreach(device_get_settings(bd->device), append_setting, reply);
 	if (r < 0)
 		return r;
 	return sd_bus_message_close_container(reply);
@@ -287,6 +287,14 @@ static int method_delete(sd_bus_message *m, void *userdata, sd_bus_error *error)
 	return run(m, userdata, BUS_DELETE, BUS_OPTIONS_STOP, error);
 }
 
+static int method_set_target_options(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	struct bus_device *bd = userdata;
+	int r = bus_update_settings(m, bd->device, error);
+
+	return r < 0 ? r : sd_bus_reply_method_return(m, NULL);
+}
+
 static int method_add_memory(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
 	struct bus_device *bd = userdata;
@@ -340,6 +348,8 @@ const sd_bus_vtable bus_device_vtable[] = {
 				method_stop, 0),
 	SD_BUS_METHOD_WITH_ARGS("Delete", SD_BUS_ARGS("a{sv}", options), SD_BUS_NO_RESULT,
 				method_delete, 0),
+	SD_BUS_METHOD_WITH_ARGS("SetTargetOptions", SD_BUS_ARGS("a{sv}", settings),
+				SD_BUS_NO_RESULT, method_set_target_options, 0),
 	SD_BUS_METHOD_WITH_ARGS("AddSharedMemory", SD_BUS_ARGS("h", fd, "b", read_only),
 				SD_BUS_RESULT("u", index), method_add_memory, 0),
 	SD_BUS_METHOD_WITH_ARGS("RemoveSharedMemory", SD_BUS_ARGS("u", index), SD_BUS_NO_RESULT,

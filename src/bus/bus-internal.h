@@ -157,6 +157,10 @@ void bus_calls_abandon(struct bus *b);
 int bus_read_settings(sd_bus_message *m, const char *name, struct device_config **ret,
 		      sd_bus_error *error);
 
+/** bus_update_settings - the a{sv} of SetTargetOptions, in force when it returns.
+ *  Return: 0, or a negative errno with @error set */
+int bus_update_settings(sd_bus_message *m, struct device *d, sd_bus_error *error);
+
 /* ---- bus-property.c */
 
 /* A property that is a plain member of a struct. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * bus-settings - AddDevice's a{sv} to a checked device_config. The keys are those of the option
- * tables; every value becomes the text that would stand in the INI file, so there is one parser and
- * one set of rules. What only D-Bus can get wrong (types, a key given twice) is InvalidArgs, what
- * the rules refuse is InvalidConfiguration with all problems in one message.
+ * bus-settings - AddDevice's a{sv} to a checked device_config, SetTargetOptions' to a running
+ * device. The keys are those of the option tables; every value becomes the text that would stand in
+ * the INI file, so there is one parser and one set of rules. What only D-Bus can get wrong (types,
+ * a key given twice) is InvalidArgs, what the rules refuse is InvalidConfiguration with all
+ * problems in one message.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -247,8 +248,8 @@ static bool type_fits(const struct ub_opt *opt, char type)
 	return false;
 }
 
-static int apply(struct device_config *c, const struct bus_setting *s, struct problems *p,
-		 sd_bus_error *error)
+static int check_type(const struct device_config *c, const struct bus_setting *s,
+		      sd_bus_error *error)
 {
 	struct row_search search = {.key = s->key};
 	int r;
@@ -259,6 +260,16 @@ static int apply(struct device_config *c, const struct bus_setting *s, struct pr
 	if (search.found && !type_fits(search.found, s->type))
 		return bus_set_argsf(error, "setting '%.64s' cannot be of type %s", s->key,
 				     s->type == 'a' ? "as" : (char[]){s->type, '\0'});
+	return 0;
+}
+
+static int apply(struct device_config *c, const struct bus_setting *s, struct problems *p,
+		 sd_bus_error *error)
+{
+	int r = check_type(c, s, error);
+
+	if (r < 0)
+		return r;
 	r = device_config_set(c, s->key, s->value, p);
 	return r == -EINVAL ? 0 : r; /* recorded; there may be more */
 }
@@ -316,4 +327,27 @@ int bus_read_settings(sd_bus_message *m, const char *name, struct device_config 
 	}
 	*ret = TAKE_PTR(c);
 	return 0;
+}
+
+int bus_update_settings(sd_bus_message *m, struct device *d, sd_bus_error *error)
+{
+	_cleanup_(bus_settings_release) struct bus_settings s = {};
+	_cleanup_free_ struct device_setting *v = NULL;
+	struct failure f = {};
+	int r;
+
+	r = read_all(m, &s, error);
+	if (r < 0)
+		return r;
+	v = calloc(s.n + 1, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	for (size_t i = 0; i < s.n; i++) {
+		r = check_type(device_get_config(d), &s.v[i], error);
+		if (r < 0)
+			return r;
+		v[i] = (struct device_setting){.key = s.v[i].key, .value = s.v[i].value};
+	}
+	r = device_update(d, v, s.n, &f);
+	return r < 0 ? bus_set_failure(error, device_get_name(d), &f) : 0;
 }

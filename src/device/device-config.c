@@ -412,6 +412,23 @@ int device_config_set(struct device_config *c, const char *key, const char *valu
 	return problems_since(p, n_fatal);
 }
 
+int device_config_update(struct device_config *c, const char *key, const char *value,
+			 struct problems *p)
+{
+	const struct setting s = {.key = (char *) key, .value = (char *) value};
+	const struct ub_opt *opt = find_by_bus_key(c->target->options, key);
+	size_t n_fatal = p->n_fatal;
+
+	if (opt && opt->live)
+		return device_config_set(c, key, value, p);
+	if (opt || find_by_bus_key(device_options, key))
+		problems_add_setting(p, &s, true,
+				     "cannot change while the device runs: stop it before");
+	else
+		unknown_key(c, &s, p);
+	return problems_since(p, n_fatal);
+}
+
 /* ---- looking at it */
 
 int device_config_id(const struct device_config *c)
@@ -428,10 +445,16 @@ enum recovery device_config_recovery(const struct device_config *c)
 {
 	if (c->recovery != RECOVERY_AUTO)
 		return (enum recovery) c->recovery;
-	/* Memory that clients handed to a server is gone with it. */
-	if (device_config_shares_memory(c))
+	/* Memory that clients handed to a server is gone with it, and so is what some targets hold.
+	 */
+	if (device_config_shares_memory(c) || device_config_is_forgotten(c))
 		return RECOVERY_NO;
 	return c->target->repeatable ? RECOVERY_REISSUE : RECOVERY_REQUEUE;
+}
+
+bool device_config_is_forgotten(const struct device_config *c)
+{
+	return c->target->forgets && c->target->forgets(c->target_state);
 }
 
 bool device_config_shares_memory(const struct device_config *c)
@@ -477,4 +500,23 @@ int device_config_foreach(const struct device_config *c, setting_fn fn, void *ar
 	if (r != 0 || !c->target)
 		return r;
 	return foreach_row(c->target->options, c->target->section, c->target_state, fn, arg);
+}
+
+static int copy_setting(void *arg, const char *section, const struct ub_opt *opt, const char *value)
+{
+	char why[RULE_MAX];
+	int r = device_config_parse(arg, opt, value, why, sizeof(why));
+
+	assert(r == 0 || r == -ENOMEM);
+	return r;
+}
+
+struct device_config *device_config_copy(const struct device_config *c)
+{
+	_cleanup_(device_config_freep) struct device_config *copy = device_config_new(c->name);
+
+	/* The row of the target comes before the target's rows. */
+	if (!copy || device_config_foreach(c, copy_setting, copy) < 0)
+		return NULL;
+	return TAKE_PTR(copy);
 }

@@ -92,6 +92,9 @@ int device_config_id(const struct device_config *c);
 /** device_config_recovery - what Recovery= comes to, never RECOVERY_AUTO */
 enum recovery device_config_recovery(const struct device_config *c);
 
+/** device_config_is_forgotten - what the device holds is gone with its server */
+bool device_config_is_forgotten(const struct device_config *c);
+
 /** device_config_shares_memory - SharedMemory= is not no
  *  device_config_memory_file - the file it names; NULL: none */
 bool device_config_shares_memory(const struct device_config *c);
@@ -117,6 +120,17 @@ int device_config_parse(struct device_config *c, const struct ub_opt *opt, const
  */
 int device_config_set(struct device_config *c, const char *key, const char *value,
 		      struct problems *p);
+
+/** device_config_copy - the same settings once more; NULL if out of memory */
+struct device_config *device_config_copy(const struct device_config *c);
+
+/**
+ * device_config_update - one setting of a device that runs, as device_config_set()
+ * Only the target's options that are live can be set then.
+ * Return: 0, -EINVAL (a problem was added), -ENOMEM.
+ */
+int device_config_update(struct device_config *c, const char *key, const char *value,
+			 struct problems *p);
 
 /**
  * device_config_check_written, device_config_check - what a single key cannot tell: required

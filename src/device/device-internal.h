@@ -100,6 +100,7 @@ struct device {
 	struct list link; /* manager->devices, sorted by name */
 	struct device_config *config; /* in force */
 	struct device_config *changed; /* read since, for the next start; NULL: none */
+	struct device_config *updated; /* config with what was set live; NULL: nothing was */
 	bool orphaned; /* its file is gone: forgotten when it stops */
 	bool autostart_due; /* to be started when fewer others are being started */
 	bool doomed; /* to be deleted when the running operation ends */

@@ -178,6 +178,19 @@ static void check_data_path(struct check *k)
 		 rule ? rule + 2 : f.text);
 }
 
+/* A disk that comes back empty is worse than one that is gone. */
+static void check_recovery(struct check *k)
+{
+	const struct device_config *c = k->c;
+
+	if (c->recovery != RECOVERY_AUTO && c->recovery != RECOVERY_NO &&
+	    device_config_is_forgotten(c))
+		complain(k, "Device", "Recovery",
+			 "must be auto or no: with these settings of target '%s' nothing outlives "
+			 "ublkd",
+			 c->target->name);
+}
+
 static unsigned int checksum_bytes(int checksum)
 {
 	/* With its tags, as the kernel lays it out. */
@@ -229,6 +242,7 @@ int device_config_check_written(const struct device_config *c, const struct sett
 	if (c->target) {
 		check_data_path(&k);
 		check_integrity(&k);
+		check_recovery(&k);
 		check_required(&k, c->target->options, c->target_state);
 	}
 	return k.no_memory ? -ENOMEM : problems_since(p, n_fatal);

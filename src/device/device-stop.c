@@ -160,6 +160,7 @@ static void target_release(struct device *d)
 	options_release(d->config->target->options, d->target_state);
 	free(d->target_state);
 	d->target_state = NULL;
+	d->updated = device_config_free(d->updated);
 }
 
 /* ---- who has it */

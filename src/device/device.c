@@ -61,6 +61,7 @@ struct device *device_free(struct device *d)
 	watch_end(d);
 	(void) device_config_free(d->config);
 	(void) device_config_free(d->changed);
+	(void) device_config_free(d->updated);
 	free(d);
 	return NULL;
 }

@@ -76,6 +76,22 @@ int device_recover(struct device *d, struct device_wait *w, struct failure *f);
 int device_stop(struct device *d, const struct device_stop_options *o, struct device_wait *w,
 		struct failure *f);
 
+/* ---- settings of a running device, in device-update.c */
+
+struct device_setting {
+	const char *key, *value; /* as in a definition by D-Bus */
+};
+
+/** device_update - change settings of the target, those that are live, until the target is closed:
+ *  when the device stops, or goes on after a failure. All of them or none.
+ *  Return: 0, or -errno with @f set (DeviceNotRunning, InvalidConfiguration, or what the target
+ *  says) */
+int device_update(struct device *d, const struct device_setting *v, size_t n, struct failure *f);
+
+/** device_get_settings - the definition with what device_update() changed of it; read-only, lives
+ *  until the next change of the device */
+const struct device_config *device_get_settings(const struct device *d);
+
 /* ---- memory that clients share, in device-pools.c */
 
 #define DEVICE_POOLS_MAX 8

@@ -403,6 +403,8 @@ void options_help(const struct ub_opt *opts, FILE *f)
 			(void) fprintf(f, " (required)");
 		else if (o->dflt)
 			(void) fprintf(f, " (default: %s)", o->dflt);
+		if (o->live)
+			(void) fprintf(f, " (live)");
 		(void) fputc('\n', f);
 	}
 }

@@ -20,7 +20,7 @@ static const char *const modes[] = {"auto", "yes", "no", NULL};
 static const struct ub_opt rows[] = {
 	UB_OPT_STRING(struct sample, text, "Text", .help = "any text"),
 	UB_OPT_PATH(struct sample, path, "Path", .required = true),
-	UB_OPT_BYTES(struct sample, bytes, "Bytes", .dflt = "0"),
+	UB_OPT_BYTES(struct sample, bytes, "Bytes", .dflt = "0", .live = true),
 	UB_OPT_BYTES(struct sample, limited, "Limited", .min = 4096, .max = 32 << 20),
 	UB_OPT_USEC(struct sample, usec, "Usec", .dflt = "90s"),
 	UB_OPT_UINT(struct sample, count, "Count", .min = 1, .max = 4096, .dflt = "2"),
@@ -214,7 +214,8 @@ static void help_shows_all_rows(void)
 	CHECK_CONTAINS(text, "Limited=4K..32M");
 	CHECK_CONTAINS(text, "Count=1..4096");
 	CHECK_CONTAINS(text, "Mode=auto|yes|no");
-	CHECK_CONTAINS(text, "(default: 90s)");
+	CHECK_CONTAINS(text, "(default: 90s)\n");
+	CHECK_CONTAINS(text, "(default: 0) (live)\n");
 }
 
 static void no_table_is_an_empty_table(void)

@@ -10,10 +10,12 @@
  *   parse   options        the core fills the state struct from the option table
  *   open    set-up thread  may block, may fail; opens the backing, fills the limits
  *   submit  queue threads  once per request, from any queue's thread; must not block
+ *   update  main thread    while requests run: options that were set anew; must not block
  *   close   set-up thread  after the last request is complete; may block, cannot fail
  *
- * open and close never run at the same time as submit. After a failed open, close is called too.
- * The state struct is zeroed before the options are parsed and is read-only while requests run.
+ * open and close never run at the same time as submit or update. After a failed open, close is
+ * called too. The state struct is zeroed before the options are parsed and is read-only while
+ * requests run, but for what update() and submit() share by means of their own (atomics).
  */
 #ifndef UBLKD_TARGET_H
 #define UBLKD_TARGET_H
@@ -225,6 +227,7 @@ struct ub_opt {
 	size_t offset; /* of the field in the state struct */
 	enum ub_opt_type type;
 	bool required;
+	bool live; /* can be set while the device runs, if the target has an update() */
 	/* For tables that serve several sections or another name on D-Bus; targets leave them NULL.
 	 */
 	const char *section;
@@ -279,6 +282,14 @@ struct ub_target {
 	void (*close)(struct ub_dev *dev, void *state);
 	/* Queue thread; see struct ub_io. Required. */
 	void (*submit)(struct ub_io *io);
+	/* Main thread, at any time while requests run: take over the options that are live.
+	 * @options: another state struct of which only the options are set, valid during the call.
+	 * Return: 0, or -errno with the failure recorded by ub_dev_fail(), and nothing changed.
+	 * Omitted: no option is live. */
+	int (*update)(struct ub_dev *dev, void *state, const void *options);
+	/* What the device holds is gone with its server: there is nothing to recover. @state: of
+	 * which only the options are set. Any thread. Omitted: it is not. */
+	bool (*forgets)(const void *state);
 	/* What the device is backed by, for `Backing`: a string in the state, or NULL. Any thread.
 	 */
 	const char *(*backing)(const void *state);
