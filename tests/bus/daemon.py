@@ -158,7 +158,7 @@ def properties_are_readable():
     assert get(client, path, DEVICE, 'QueueThreads') == []
     whole = client.call(NAME, MANAGER_PATH, PROPERTIES, 'GetAll', 's', MANAGER)[0]
     assert whole['NDevices'] == 1 and whole['NRunning'] == 0 and whole['Version'], whole
-    assert sorted(whole['Targets']) == ['loop', 'null'], whole
+    assert sorted(whole['Targets']) == ['fault', 'loop', 'null'], whole
     assert whole['State'] == 'running', whole
     delete(client, 'props')
     assert get(client, MANAGER_PATH, MANAGER, 'NDevices') == 0
@@ -384,6 +384,26 @@ def bad_options_are_refused():
     delete(client, 'opts')
 
 
+def options_of_running_targets_only_are_set():
+    client = BUS.client()
+    path = add(client, 'live', settings(Target='fault', Size='1M'))
+    plain = add(client, 'plain')
+
+    def call(where, options, signature='a{sv}'):
+        return client.call(NAME, where, DEVICE, 'SetTargetOptions', signature, options)
+
+    expect(ours('DeviceNotRunning'), call, path, settings(Stuck=Variant('b', True)),
+           says=['live', 'defined'])
+    expect(ours('InvalidConfiguration'), call, plain, settings(Size='1M'), says=['plain', 'null'])
+    expect(INVALID_ARGS, call, path, settings(Latency=Variant('b', True)), says=['Latency'])
+    twice = [('Seed', Variant('u', 1)), ('Seed', Variant('u', 2))]
+    expect(INVALID_ARGS, call, path, twice, says=['Seed'])
+    expect(INVALID_ARGS, call, path, {'Stuck': 'yes'}, 'a{ss}')
+    assert get(client, path, DEVICE, 'Settings')['Stuck'] == 'no'
+    delete(client, 'live')
+    delete(client, 'plain')
+
+
 def memory_is_shared_with_running_devices_only():
     client = BUS.client()
     path = add(client, 'memory', null_settings(SharedMemory=Variant('b', True)))
@@ -523,7 +543,7 @@ with bed.Folder() as top:
             broken_main_file_rejects_the_reload, log_control_changes_the_level,
             bad_names_are_refused, a_name_is_used_once, unknown_devices_are_refused,
             bad_settings_are_refused, wrong_types_are_refused, bad_options_are_refused,
-            memory_is_shared_with_running_devices_only,
+            options_of_running_targets_only_are_set, memory_is_shared_with_running_devices_only,
             start_without_the_driver_names_the_fix, a_failed_add_leaves_nothing_behind,
             the_name_comes_back_with_the_bus, another_owner_of_the_name_is_waited_for,
             a_bus_that_comes_later_is_found, a_second_daemon_is_refused, sigterm_ends_it_cleanly,

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Includes go down the layers, never up: bus -> device -> target -> ublk -> uring -> util.
 
-main.c sees all, targets see only <ublkd/target.h> and the system, and each foreign library is known
-only where the table says.
+main.c sees all, targets see only <ublkd/target.h>, their own parts and the system, and each foreign
+library is known only where the table says.
 """
 
 import os
@@ -43,7 +43,10 @@ def why_not(name, quote, header, here):
     if here == "include":
         return "the public header stands on the system alone"
     if here == "targets":
-        return "a target sees only <ublkd/target.h> and system headers"
+        own = name.rpartition("/")[2].partition(".")[0].partition("-")[0]
+        if re.fullmatch(rf"targets/{re.escape(own)}(-[a-z-]+)?\.h", header):
+            return None
+        return "a target sees only <ublkd/target.h>, its own headers and the system's"
     if header in GENERATED:
         return None if GENERATED[header] in (None, here) else f"only {GENERATED[header]}/ may"
     if "/" not in header:

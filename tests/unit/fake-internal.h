@@ -8,6 +8,7 @@
 enum {
 	FAKE_FILES_MAX = 16,
 	FAKE_POLLS_MAX = 4,
+	FAKE_TIMERS_MAX = 16,
 	FAKE_RINGS_MAX = 256,
 };
 
@@ -40,7 +41,7 @@ struct fake_ring {
 		int fd;
 		bool in_use;
 	} polls[FAKE_POLLS_MAX];
-	uint64_t timer; /* user_data of the TIMEOUT that runs; 0: none */
+	uint64_t timers[FAKE_TIMERS_MAX]; /* user_data of the TIMEOUTs that run; 0: none */
 	struct fake_pages **pages; /* the table of registered buffers */
 	unsigned int n_pages;
 	struct io_uring_buf_ring *buffers; /* provided ones */

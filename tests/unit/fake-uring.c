@@ -397,22 +397,54 @@ static void cancel(struct fake_ring *r, const struct io_uring_sqe *sqe)
 	fake_post(r, sqe->user_data, -ENOENT, 0);
 }
 
+static bool is_queue(const struct fake_ring *r)
+{
+	return r->uring && r->n_files;
+}
+
 static void timer_add(struct fake_ring *r, const struct io_uring_sqe *sqe)
 {
-	if (r->timer)
-		fake_broken("a second timer");
-	r->timer = sqe->user_data;
+	const struct __kernel_timespec *t = (void *) (uintptr_t) sqe->addr;
+	uint64_t *free = NULL;
+
+	for (unsigned int i = 0; i < FAKE_TIMERS_MAX; i++) {
+		if (r->timers[i] == sqe->user_data)
+			fake_broken("a timer that runs already");
+		if (!r->timers[i])
+			free = &r->timers[i];
+	}
+	if (!free)
+		fake_broken("too many timers");
+	*free = sqe->user_data;
+	if (is_queue(r))
+		fake.timers_usec += (uint64_t) t->tv_sec * 1000000 + (uint64_t) t->tv_nsec / 1000;
+	fake_changed();
 }
 
 void fake_timeout(void)
 {
 	fake_lock();
 	for (unsigned int i = 0; i < FAKE_RINGS_MAX; i++)
-		if (rings[i].uring && rings[i].timer) {
-			fake_post(&rings[i], rings[i].timer, -ETIME, 0);
-			rings[i].timer = 0;
+		for (unsigned int j = 0; rings[i].uring && j < FAKE_TIMERS_MAX; j++) {
+			uint64_t timer = rings[i].timers[j];
+
+			rings[i].timers[j] = 0;
+			if (timer)
+				fake_post(&rings[i], timer, -ETIME, 0);
 		}
 	fake_unlock();
+}
+
+bool fake_timer_runs(void)
+{
+	bool runs = false;
+
+	fake_lock();
+	for (unsigned int i = 0; i < FAKE_RINGS_MAX; i++)
+		for (unsigned int j = 0; is_queue(&rings[i]) && j < FAKE_TIMERS_MAX; j++)
+			runs |= rings[i].timers[j] != 0;
+	fake_unlock();
+	return runs;
 }
 
 /* Return: it is one of those that the ring does by itself. */

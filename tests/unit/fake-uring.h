@@ -170,6 +170,7 @@ struct fake {
 	bool polls_first; /* of what happens at once, polls complete before requests arrive */
 	uint32_t features; /* IORING_FEAT_* of the rings to come */
 
+	uint64_t timers_usec; /* of all TIMEOUTs in the rings of queues */
 	uint64_t n_ops; /* operations submitted */
 	uint64_t n_copies; /* user copy */
 	uint64_t n_registered; /* pages, automatically or not */
@@ -201,6 +202,8 @@ void fake_timeout(void);
 /* The rings of this process, but for the guard's, do no more: as if it were killed. What they hold
  * is dropped; the threads get an error and leave. Off again with @killed false. */
 void fake_kill(bool killed);
+/* One runs in the ring of a queue. */
+bool fake_timer_runs(void);
 /* From now on there is no SQE to be had in its ring. */
 void fake_starve(struct fake_op *op);
 /* Complete an operation held with @res. */

@@ -73,7 +73,7 @@ static void settings_go_by_bus_key(void)
 	CHECK_STR(said(),
 		  "File=/x: unknown setting while Target is not set\n"
 		  "Target=lopp: unknown target, did you mean 'loop'?\n"
-		  "Target=disk: unknown target, there are null, loop\n"
+		  "Target=disk: unknown target, there are null, loop, fault\n"
 		  "Depth=1: unknown setting while Target is not set\n"
 		  "Target=: must be set\n"
 		  "Fiel=/x: unknown setting, did you mean 'File'?\n"
