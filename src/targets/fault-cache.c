@@ -131,9 +131,8 @@ static void note_writer(struct fault_cache *c, uint64_t off, uint64_t len, uint3
 		uint64_t group = s / GROUP;
 
 		atomic_store_explicit(&c->writers[s], writer, memory_order_relaxed);
-		if (writer)
-			atomic_fetch_or_explicit(&c->touched[group / 64],
-						 UINT64_C(1) << (group % 64), memory_order_relaxed);
+		atomic_fetch_or_explicit(&c->touched[group / 64], UINT64_C(1) << (group % 64),
+					 memory_order_relaxed);
 	}
 }
 
@@ -160,11 +159,11 @@ int fault_cache_write(struct fault_cache *c, uint64_t off, const void *from, uin
 	if (!enter(c))
 		return -EAGAIN;
 	put(c->now + off, from, len);
-	if (c->stable) {
-		if (durable)
-			put(c->stable + off, from, len);
-		note_writer(c, off, len, durable ? 0 : next_writer(c));
-	}
+	/* Where a sector had a writer that is not stable, its fate makes no difference now. */
+	if (c->stable && durable)
+		put(c->stable + off, from, len);
+	else if (c->stable)
+		note_writer(c, off, len, next_writer(c));
 	leave(c);
 	return 0;
 }

@@ -101,6 +101,19 @@ static void serve(struct device *d)
 	}
 }
 
+/* All of it or nothing. */
+static void update(struct device *d)
+{
+	const struct device_setting v[] = {{"Seed", "2"}, {"ErrorNth", "9"}};
+	const struct device_config *before = device_get_settings(d);
+	struct failure f = {0};
+	int r = device_update(d, v, 2, &f);
+
+	if (r < 0)
+		explained(&f);
+	MUST((r < 0) == (device_get_settings(d) == before));
+}
+
 static void on_ready(void *arg)
 {
 	bed.n_ready++;
@@ -163,8 +176,10 @@ static void live(void)
 	reload_result_release(&result);
 	bed_turn_ms(1);
 	MUST(bed_until(is_idle, (void *) (uintptr_t) "late"));
-	d = bed_add("bus", "Target", "null", "Size", "1M", "Queues", "2", NULL);
+	d = bed_add("bus", "Target", "fault", "Size", "1M", "VolatileCache", "yes", "Queues", "2",
+		    NULL);
 	if (d && start(d)) {
+		update(d);
 		serve(d);
 		stop(d);
 	}

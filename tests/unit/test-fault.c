@@ -445,6 +445,13 @@ static void latency_is_waited_for(void)
 	SET(d, "Latency", "250ms");
 	CHECK_EQ(waited(d, UBLK_IO_OP_READ, 1), 250000);
 	CHECK_EQ(waited(d, UBLK_IO_OP_FLUSH, 0), 250000);
+	/* In steps, or a queue could not end before it is over. */
+	sum = fake.timers_usec;
+	begin_io(d, UBLK_IO_OP_READ, 0, 1);
+	CHECK(fake_wait_for(waiting, NULL));
+	CHECK_EQ(fake.timers_usec - sum, 100000);
+	CHECK_EQ(finish(), 512);
+	sum = 0;
 	SET(d, "LatencyOf", "write");
 	CHECK_EQ(waited(d, UBLK_IO_OP_READ, 1), 0);
 	CHECK_EQ(waited(d, UBLK_IO_OP_WRITE, 1), 250000);
