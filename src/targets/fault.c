@@ -161,20 +161,22 @@ static uint64_t next(_Atomic uint64_t *count)
 	return atomic_fetch_add_explicit(count, 1, memory_order_relaxed) + 1;
 }
 
-static int laws_new(struct ub_dev *dev, const struct settings *s, struct laws **ret)
+static int check_settings(struct ub_dev *dev, const struct settings *s)
 {
-	struct laws *l;
+	if (s->law != FAULT_UNIFORM || s->spread <= s->latency)
+		return 0;
+	return ub_dev_fail(dev, UB_E_CONFIG, EINVAL,
+			   "LatencySpread= must not be greater than Latency= with "
+			   "LatencyLaw=uniform: nothing takes less than no time");
+}
 
-	if (s->law == FAULT_UNIFORM && s->spread > s->latency)
-		return ub_dev_fail(dev, UB_E_CONFIG, EINVAL,
-				   "LatencySpread= must not be greater than Latency= with "
-				   "LatencyLaw=uniform: nothing takes less than no time");
-	l = calloc(1, sizeof(*l));
-	if (!l)
-		return ub_dev_fail(dev, UB_E_BACKING, ENOMEM, "out of memory");
-	l->s = *s;
-	*ret = l;
-	return 0;
+static struct laws *laws_new(const struct settings *s)
+{
+	struct laws *l = calloc(1, sizeof(*l));
+
+	if (l)
+		l->s = *s;
+	return l;
 }
 
 static void laws_enter_into_force(struct fault *f, struct laws *l)
@@ -253,13 +255,13 @@ static int use_file(struct ub_dev *dev, struct fault *f, int fd, const struct st
 	/* A hole behind the end changes nothing, and tells whether there can be holes. */
 	f->holes = !l->read_only &&
 		   fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, end, 4096) == 0;
-	l->volatile_cache = true;
+	l->volatile_cache = !l->read_only;
 	return 0;
 }
 
 static int open_backing(struct ub_dev *dev, struct fault *f)
 {
-	struct stat st;
+	struct stat st = {0};
 	int fd = -1;
 	int r = open_file(dev, f, &fd, &st);
 
@@ -286,7 +288,7 @@ static int open_memory(struct ub_dev *dev, struct fault *f)
 			dev, UB_E_BACKING, ENOMEM,
 			"there is no memory for %" PRIu64 " bytes: set a smaller Size=", l->size);
 	f->holes = !l->read_only;
-	l->volatile_cache = f->is_volatile;
+	l->volatile_cache = f->is_volatile && !l->read_only;
 	return 0;
 }
 
@@ -311,20 +313,23 @@ static int fault_open(struct ub_dev *dev, void *state)
 	struct ub_limits *l = ub_dev_limits(dev);
 	struct fault *f = state;
 	struct laws *laws;
-	int r;
+	int r = check_settings(dev, &f->settings);
 
+	if (r < 0)
+		return r;
 	if (!l->logical_block_size)
 		l->logical_block_size = 512;
 	r = f->path ? open_backing(dev, f) : open_memory(dev, f);
 	if (r < 0)
 		return r;
 	fill_limits(l, f);
-	if (fault_bad_init(&f->bad, l->size, l->logical_block_size) < 0)
+	laws = laws_new(&f->settings);
+	if (!laws || fault_bad_init(&f->bad, l->size, l->logical_block_size) < 0) {
+		free(laws);
 		return ub_dev_fail(dev, UB_E_BACKING, ENOMEM, "out of memory");
-	r = laws_new(dev, &f->settings, &laws);
-	if (r == 0)
-		laws_enter_into_force(f, laws);
-	return r;
+	}
+	laws_enter_into_force(f, laws);
+	return 0;
 }
 
 static void fault_close(struct ub_dev *dev, void *state)
@@ -358,11 +363,14 @@ static int fault_update(struct ub_dev *dev, void *state, const void *options)
 	const struct settings *now = &((const struct fault *) options)->settings;
 	struct fault *f = state;
 	const struct settings *before = &laws_of(f)->s;
+	int r = check_settings(dev, now);
 	struct laws *laws;
-	int r = laws_new(dev, now, &laws);
 
 	if (r < 0)
 		return r;
+	laws = laws_new(now);
+	if (!laws)
+		return ub_dev_fail(dev, UB_E_BACKING, ENOMEM, "out of memory");
 	if (before->power != POWER_ON && now->power == POWER_ON) {
 		r = power_on(dev, f, before);
 		if (r < 0) {

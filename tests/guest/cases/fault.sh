@@ -51,6 +51,18 @@ expect 1 "$(< "$sys/fua")" FUA
 expect 4096 "$(< "$sys/physical_block_size")" 'physical block size'
 [ "$(< "$sys/discard_max_bytes")" -gt 0 ] || fail "no discards"
 
+add k 8 Target s fault Size t $((16 * M)) LogicalBlockSize t 4096 Rotational b true WriteCache b false \
+	Discard b false WriteZeroes b false ReadOnly b true
+other=$(node k)
+other_sys=/sys/block/$(basename "$other")/queue
+expect 4096 "$(< "$other_sys/logical_block_size")" 'logical block size'
+expect 1 "$(< "$other_sys/rotational")" rotational
+expect 'write through' "$(< "$other_sys/write_cache")" 'no cache'
+expect 0 "$(< "$other_sys/discard_max_bytes")" 'no discards'
+expect 1 "$(< "$other_sys/../ro")" 'read only'
+expect 0 "$(get "$other" 3)" 'a read of it'
+delete k
+
 # Errors: a range, then the n-th. Only writes, so that nobody else's reads are counted.
 put "$dev" 0 a 4
 put "$dev" 4 a 4
