@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 # kernels: >=6.12
-# timeout: 180
+# timeout: 300
 # A disk that fails on purpose does so as it is told, over D-Bus, while it runs.
 . "$(dirname "$0")/lib.sh"
 
@@ -95,7 +95,7 @@ first=$(pattern 5)
 expect "$first" "$(pattern 5)" 'the same seed'
 [ "$first" != "$(pattern 6)" ] || fail "another seed, and the same errors: $first"
 errors=$(($(wc -l <<< "$first") - 1))
-[ $errors -gt 4 ] && [ $errors -lt 28 ] || fail "$errors errors of 40: $first"
+if [ $errors -le 4 ] || [ $errors -ge 28 ]; then fail "$errors errors of 40: $first"; fi
 
 # Bad blocks heal when written.
 set_options f 2 BadAt t $((20 * 4096)) BadLength t 8192
@@ -155,7 +155,6 @@ expect 0 "$(get "$dev" 60)" 'never flushed'
 
 # What cannot be changed is refused; a stop forgets what was.
 expect_error InvalidConfiguration 'VolatileCache=no: cannot change' set_options f 1 VolatileCache b false
-expect_error InvalidConfiguration 'did you mean .Latency' set_options f 1 Latenzy s 1s
 set_options f 1 Error s ENODATA
 stop f
 expect EIO "$(setting f Error)" 'after a stop'
@@ -172,7 +171,7 @@ dev=$(node g)
 udevadm settle
 put "$dev" 0 a 4
 pid=$(systemctl show -P MainPID ublkd)
-set_options g 2 Die s in-write DieAfter u 2
+set_options g 2 Die s in-write DieAfter u 3
 put "$dev" 0 b 2
 put "$dev" 2 b 2 || fail "the write that killed the server failed"
 wait_for 60 'the next ublkd' eval '[ "$(prop g State 2> /dev/null)" = running ]'
