@@ -346,7 +346,8 @@ static void fault_close(struct ub_dev *dev, void *state)
 
 /* ---- changes while it runs */
 
-/* The power comes back: only now is seen what the cut has left, and nobody is looking yet. */
+/* The power comes back: only now is seen what the cut has left, and nobody is looking yet. That is
+ * decided here, on the main thread: it takes as long as copying what was not flushed. */
 static int power_on(struct ub_dev *dev, struct fault *f, const struct settings *before)
 {
 	enum fault_cut how = (enum fault_cut)(before->power - POWER_CUT_ALL);
