@@ -201,6 +201,7 @@ static void slot_commit(struct slot *s, int error)
 	if (error && result != -EOPNOTSUPP)
 		count(&q->counters.errors, 1);
 	count(&q->counters.done, 1);
+	flight_end(&q->flight, s->record, error ? result : 0);
 	if (s->registered)
 		slot_unregister(s);
 	q->exchange->commit(s, result);
@@ -300,6 +301,38 @@ static int slot_find_data(struct slot *s, const struct ublksrv_io_desc *d)
 	return 0;
 }
 
+/* ---- the flight record */
+
+static void slot_record(struct slot *s)
+{
+	struct queue *q = s->queue;
+	const struct ublksrv_io_desc *d = &q->descs[s->tag];
+
+	s->record = flight_begin(&q->flight, s->tag, d->op_flags, d->nr_sectors, s->io.off);
+}
+
+/* Between the first request and the main thread's answer only the first one calls. */
+static void queue_call(struct queue *q)
+{
+	if (q->config.called && !atomic_exchange(&q->flight.called, true))
+		q->config.called(q->config.arg);
+}
+
+/* What found no room in the seat is written down as if it came now. */
+static void queue_grow_flight(struct queue *q)
+{
+	flight_grow(&q->flight);
+	for (unsigned int i = 0; i < q->config.n_tags; i++)
+		if (q->slots[i].busy && q->slots[i].record == &q->flight.nowhere)
+			slot_record(&q->slots[i]);
+}
+
+void queue_give_ring(struct queue *q, struct flight_record *ring)
+{
+	atomic_store_explicit(&q->flight.wants_ring, false, memory_order_relaxed);
+	atomic_store_explicit(&q->flight.ring, ring, memory_order_release);
+}
+
 /* ---- an operation and its commit at once */
 
 /* All that the request needs is one read or write, whose SQE is the last: what follows is known. */
@@ -324,6 +357,7 @@ static void slot_link(struct slot *s)
 	q->n_busy--;
 	q->n_in_flight--;
 	count(&q->counters.done, 1);
+	flight_end(&q->flight, s->record, FLIGHT_LINKED);
 	q->exchange->commit_linked(s, (int32_t) s->io.len);
 }
 
@@ -344,6 +378,8 @@ void slot_unlink(struct slot *s)
 	q->n_busy++;
 	q->n_in_flight++;
 	count(&q->counters.done, UINT64_MAX); /* one less */
+	if (!flight_reopen(s->record, s->tag, s->io.off))
+		slot_record(s);
 }
 
 void queue_sync_failed(struct queue *q, int error)
@@ -387,15 +423,20 @@ void slot_arrived(struct slot *s)
 	s->announced = false;
 	q->n_busy++;
 	count(&q->counters.arrived, 1);
-	/* An aborted slot's operation still looks at the old request. */
-	if (q->aborting)
+	if (q->aborting) {
+		/* An aborted slot's operation still looks at the old request. */
+		s->record = &q->flight.nowhere;
 		return slot_commit(s, -EIO);
+	}
 	/* A failed queue takes nothing new: what is in flight must come to an end. The kernel fails
 	 * this one, or gives it to the queue that comes after. */
 	if (q->error)
 		return;
 
 	r = slot_decode(s, d);
+	s->record = flight_begin(&q->flight, s->tag, d->op_flags, d->nr_sectors, s->io.off);
+	if (!atomic_load_explicit(&q->flight.watched, memory_order_relaxed))
+		queue_call(q);
 	s->error = 0;
 	s->answered = false;
 	s->refs = 1;
@@ -431,6 +472,19 @@ static void queue_do_abort(struct mail *m)
 		s->aborted = true; /* before the commit: it chooses the buffer */
 		slot_commit(s, -EIO);
 	}
+}
+
+static void queue_do_pong(struct mail *m)
+{
+	atomic_store(&container_of(m, struct queue, ping_mail)->pinged, false);
+}
+
+bool queue_ping(struct queue *q)
+{
+	if (atomic_exchange(&q->pinged, true))
+		return false;
+	mailbox_post(&q->mailbox, &q->ping_mail);
+	return true;
 }
 
 void queue_quit(struct queue *q)
@@ -535,6 +589,8 @@ static unsigned int queue_between(struct queue *q)
 	q->trim_due = q->unannounced = false;
 	if ((q->burst || own) && !q->tick_armed)
 		queue_arm_tick(q);
+	if (flight_can_grow(&q->flight))
+		queue_grow_flight(q);
 	return q->tick_armed ? 1 + own : 1;
 }
 
@@ -616,8 +672,12 @@ int queue_run(struct queue *q)
 	while (r >= 0 && !queue_is_over(q)) {
 		wait = queue_between(q);
 		/* Without an SQE to be had there may be nothing to wait for. */
-		if (!queue_is_over(q))
-			r = ring_turn(&q->ring, wait);
+		if (queue_is_over(q))
+			break;
+		r = ring_wait(&q->ring, wait);
+		flight_tick(&q->flight);
+		if (r >= 0)
+			r = ring_run(&q->ring);
 	}
 	/* The last turn's commits are only prepared. */
 	if (r >= 0) {
@@ -642,10 +702,11 @@ static int queue_alloc_tables(struct queue *q)
 {
 	size_t slots = line_round(q->config.n_tags * sizeof(*q->slots));
 	size_t ops = line_round((size_t) q->config.n_tags * q->max_ops * sizeof(*q->ops));
-	size_t privs = q->config.n_tags * q->config.target->io_size;
+	size_t privs = line_round(q->config.n_tags * q->config.target->io_size);
+	size_t seat = q->config.seat ? 0 : FLIGHT_SEAT_BYTES;
 	uint8_t *p;
 
-	q->tables_len = page_round(slots + ops + privs);
+	q->tables_len = page_round(slots + ops + privs + seat);
 	p = mmap(NULL, q->tables_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED)
 		return -ENOMEM;
@@ -654,6 +715,11 @@ static int queue_alloc_tables(struct queue *q)
 	q->slots = (struct slot *) (void *) p;
 	q->ops = (struct slot_op *) (void *) (p + slots);
 	q->privs = privs ? p + slots + ops : NULL;
+	q->seat = seat ? (struct flight_seat *) (void *) (p + slots + ops + privs) : q->config.seat;
+	q->seat->q_id = q->config.q_id;
+	q->seat->first_tag = q->config.first_tag;
+	flight_init(&q->flight, q->seat);
+	atomic_init(&q->flight.watched, !q->config.watched);
 	return 0;
 }
 
@@ -700,6 +766,7 @@ int queue_new(const struct queue_config *config, struct queue **ret)
 	q->mailbox_op.done = queue_mail;
 	q->quit_mail.deliver = queue_do_quit;
 	q->abort_mail.deliver = queue_do_abort;
+	q->ping_mail.deliver = queue_do_pong;
 	q->tick_op.done = queue_tick;
 	r = mailbox_init(&q->mailbox);
 	if (r < 0)

@@ -31,6 +31,7 @@
 #include "ublk/buffer.h"
 #include "ublk/data-path.h"
 #include "ublk/exchange.h"
+#include "ublk/flight.h"
 #include "uring/mailbox.h"
 #include "uring/ring.h"
 
@@ -69,7 +70,13 @@ struct queue_config {
 	void (*fell_back)(void *arg);
 	/* Queue thread, once per device: this queue has set @sync_error. */
 	void (*sync_failed)(void *arg);
+	/* Queue thread: there is something to do after a time without, or the flight record wants a
+	 * ring (flight.wants_ring). Not again before flight.called is taken back. NULL: nobody
+	 * cares. */
+	void (*called)(void *arg);
 	void *arg;
+	struct flight_seat *seat; /* borrowed, zeroed; NULL: one of its own */
+	bool watched; /* somebody looks at the flight record while there is work */
 };
 
 /* One writer (the queue), any reader. */
@@ -109,6 +116,7 @@ struct slot {
 	struct ur_op fetched; /* the exchange's */
 	struct ur_op step; /* registering or unregistering its pages */
 	struct data_ref data;
+	struct flight_record *record; /* of its request, while it is busy */
 	unsigned int tag;
 	unsigned int refs;
 	int error; /* first one, 0 if none */
@@ -154,8 +162,11 @@ struct queue {
 	bool tick_armed;
 	bool grown, burst, trim_due; /* buffers that grew, once and just now: see queue_trim() */
 	bool unannounced; /* the driver may hold back requests until the next turn */
-	struct mail quit_mail, abort_mail;
+	struct mail quit_mail, abort_mail, ping_mail;
+	_Atomic bool pinged; /* and it has not answered */
 	struct queue_counters counters;
+	struct flight_seat *seat; /* config.seat, or one of its own */
+	struct flight flight;
 };
 
 /** queue_new - allocate and map; main thread.
@@ -199,6 +210,16 @@ void queue_ended(struct queue *q, unsigned int n_tags, int res);
 /** queue_command - an SQE for a command to the char device, without its payload; NULL, and the
  *  queue has failed, if there is none */
 struct io_uring_sqe *queue_command(struct queue *q, struct ur_op *op, uint32_t cmd_op);
+
+/* ---- for the main thread */
+
+/** queue_give_ring - FLIGHT_RECORDS zeroed records that the flight record wants; they stay until
+ * queue_free(). Once. */
+void queue_give_ring(struct queue *q, struct flight_record *ring);
+
+/** queue_ping - find out whether the queue's thread moves. Return: it has answered the ping before
+ *  this one; if it has not, there is no other */
+bool queue_ping(struct queue *q);
 
 /* ---- for target/io.c */
 

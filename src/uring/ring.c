@@ -98,17 +98,19 @@ static bool ring_has_cut_a_link(const struct ring *r)
 	       sq->sqes[((*sq->khead - 1) & sq->ring_mask) << shift].flags & IOSQE_IO_LINK;
 }
 
-int ring_turn(struct ring *r, unsigned int wait)
+int ring_wait(struct ring *r, unsigned int wait)
+{
+	int err = ring_enter(r, wait);
+
+	if (err < 0)
+		return err != -EINTR && err != -EBUSY && err != -EAGAIN ? err : 0;
+	return ring_has_cut_a_link(r) ? -ENOMEM : 0;
+}
+
+int ring_run(struct ring *r)
 {
 	struct io_uring_cqe *cqe;
 	unsigned int head, n = 0;
-	int err;
-
-	err = ring_enter(r, wait);
-	if (err < 0 && err != -EINTR && err != -EBUSY && err != -EAGAIN)
-		return err;
-	if (err >= 0 && ring_has_cut_a_link(r))
-		return -ENOMEM;
 
 	io_uring_for_each_cqe(&r->uring, head, cqe)
 	{
@@ -121,6 +123,13 @@ int ring_turn(struct ring *r, unsigned int wait)
 	/* Seen only now: no CQE slot is handed back while done() may still submit. */
 	io_uring_cq_advance(&r->uring, n);
 	return (int) n;
+}
+
+int ring_turn(struct ring *r, unsigned int wait)
+{
+	int err = ring_wait(r, wait);
+
+	return err < 0 ? err : ring_run(r);
 }
 
 void ring_leave(struct ring *r)

@@ -61,5 +61,10 @@ static inline struct io_uring_sqe *ring_sqe(struct ring *r, struct ur_op *op)
  *  Return: number of completions run, or -errno (-EINTR is 0) */
 int ring_turn(struct ring *r, unsigned int wait);
 
+/** ring_wait, ring_run - the two halves of a turn: the system call, and what it brought
+ *  Return: 0 or -errno; number of completions run */
+int ring_wait(struct ring *r, unsigned int wait);
+int ring_run(struct ring *r);
+
 /** ring_leave - last call of the ring's own thread, before another thread does ring_done() */
 void ring_leave(struct ring *r);

@@ -690,6 +690,7 @@ int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned int wait)
 	int n;
 
 	fake_lock();
+	fake.n_turns++;
 	n = is_dead(r) ? -EOWNERDEAD : may_fail("submit");
 	if (n >= 0) {
 		n = flush_and_submit(r);
@@ -717,6 +718,7 @@ int __wrap_io_uring_enter(unsigned int fd, unsigned int to_submit, unsigned int 
 	if (to_submit > r->sq_ktail - r->sq_khead)
 		fake_broken("%u SQEs to submit, and %u there", to_submit,
 			    r->sq_ktail - r->sq_khead);
+	fake.n_turns++;
 	fake.n_enters++;
 	n = is_dead(r) ? -EOWNERDEAD : may_fail("submit");
 	if (n >= 0) {

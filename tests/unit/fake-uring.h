@@ -175,7 +175,8 @@ struct fake {
 	uint64_t n_copies; /* user copy */
 	uint64_t n_registered; /* pages, automatically or not */
 	uint64_t n_commands[16]; /* to the char device, by number from 0x20 on */
-	uint64_t n_enters; /* by io_uring_enter() itself */
+	uint64_t n_turns; /* calls that submit and wait */
+	uint64_t n_enters; /* of them by io_uring_enter() itself */
 	unsigned int max_tags; /* of a completion of FETCH_IO_CMDS, seen */
 	unsigned int tags_limit; /* of one; 0: the driver's */
 	uint64_t n_opcode[IORING_OP_LAST];
