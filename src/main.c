@@ -23,7 +23,9 @@
 #include "bus/bus-systemd.h"
 #include "version.h"
 #include "device/config.h"
+#include "device/deaths.h"
 #include "device/explain.h"
+#include "device/flight-book.h"
 #include "device/manager.h"
 #include "device/state.h"
 #include "target/options.h"
@@ -42,7 +44,7 @@ enum { EXIT_USAGE = 2, EXIT_CONFIG = 78 };
 
 struct arguments {
 	const char *config_root, *runtime_dir;
-	const char *introspect, *help_target, *explain;
+	const char *introspect, *help_target, *explain, *show_requests;
 	bool check, guard, help, version;
 	char *const *files;
 	size_t n_files;
@@ -55,6 +57,7 @@ struct app {
 	struct ctrl *ctrl;
 	struct manager *manager;
 	struct bus *bus;
+	struct flight_book *book;
 	int lock, state_dir;
 	bool terminating; /* told to stop or to leave */
 	uint64_t told; /* what the service manager knows, as on_post() sums it up */
@@ -65,29 +68,33 @@ struct app {
 static int usage(FILE *f)
 {
 	(void) fprintf(
-		f, "ublkd [OPTION...]\n"
-		   "Serve block devices from user space through the kernel's ublk driver.\n\n"
-		   "      --check FILE...      check configuration files and exit\n"
-		   "      --explain NAME       show what becomes of a device's settings on this\n"
-		   "                           kernel, and how its data would move, and exit\n"
-		   "      --help-target NAME   explain the settings of a target and exit;\n"
-		   "                           'list' names the targets\n"
-		   "      --bus-introspect PATH\n"
-		   "                           print a D-Bus object's interfaces as XML and exit\n"
-		   "      --config-root DIR    look for etc/ublkd, run/ublkd ... below DIR\n"
-		   "      --runtime-dir DIR    instead of /run/ublkd\n"
-		   "  -h, --help               this text\n"
-		   "      --version            version\n");
+		f,
+		"ublkd [OPTION...]\n"
+		"Serve block devices from user space through the kernel's ublk driver.\n\n"
+		"      --check FILE...      check configuration files and exit\n"
+		"      --explain NAME       show what becomes of a device's settings on this\n"
+		"                           kernel, and how its data would move, and exit\n"
+		"      --help-target NAME   explain the settings of a target and exit;\n"
+		"                           'list' names the targets\n"
+		"      --show-requests FILE print the last requests of a daemon that died, from\n"
+		"                           /run/ublkd/flight/crash, and exit\n"
+		"      --bus-introspect PATH\n"
+		"                           print a D-Bus object's interfaces as XML and exit\n"
+		"      --config-root DIR    look for etc/ublkd, run/ublkd ... below DIR\n"
+		"      --runtime-dir DIR    instead of /run/ublkd\n"
+		"  -h, --help               this text\n"
+		"      --version            version\n");
 	return f == stdout ? EXIT_SUCCESS : EXIT_USAGE;
 }
 
 static int parse_arguments(int argc, char **argv, struct arguments *a)
 {
-	enum { CHECK = 256, EXPLAIN, TARGET, INTROSPECT, ROOT, RUNTIME, VERSION, GUARD };
+	enum { CHECK = 256, EXPLAIN, TARGET, REQUESTS, INTROSPECT, ROOT, RUNTIME, VERSION, GUARD };
 	static const struct option options[] = {
 		{"check", no_argument, NULL, CHECK},
 		{"explain", required_argument, NULL, EXPLAIN},
 		{"help-target", required_argument, NULL, TARGET},
+		{"show-requests", required_argument, NULL, REQUESTS},
 		{"bus-introspect", required_argument, NULL, INTROSPECT},
 		{"config-root", required_argument, NULL, ROOT},
 		{"runtime-dir", required_argument, NULL, RUNTIME},
@@ -109,6 +116,9 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 			break;
 		case TARGET:
 			a->help_target = optarg;
+			break;
+		case REQUESTS:
+			a->show_requests = optarg;
 			break;
 		case INTROSPECT:
 			a->introspect = optarg;
@@ -264,6 +274,16 @@ static int introspect(const char *path)
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+static int show_requests(const char *path)
+{
+	int r = flight_book_show(path, stdout);
+
+	if (r < 0)
+		(void) fprintf(stderr, "ublkd: no requests can be read from '%s': %s\n", path,
+			       r == -EINVAL ? "it is not of this ublkd's making" : strerror(-r));
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 /* ---- the service manager */
 
 static void notify_status(struct app *a, const char *state)
@@ -322,6 +342,9 @@ static int on_terminate(sd_event_source *s, const struct signalfd_siginfo *si, v
 
 static void on_left(void *arg)
 {
+	struct app *a = arg;
+
+	flight_book_leave(a->book);
 	_exit(EXIT_SUCCESS);
 }
 
@@ -453,6 +476,18 @@ static int open_state(struct app *a, const char *dir)
 	return 0;
 }
 
+static void open_book(struct app *a, const char *dir)
+{
+	int r = flight_book_open(dir, &a->book);
+
+	if (r < 0)
+		log_full(LOG_WARNING, -r, NULL, NULL, 0,
+			 "no '%s/flight' (%s): should ublkd die, nobody can tell what it was at",
+			 dir, r == -EPERM ? "others can write to it" : strerror(-r));
+	else
+		deaths_catch(flight_book_death(a->book));
+}
+
 static int load_config(struct app *a, const char *root)
 {
 	struct problems p = {0};
@@ -483,6 +518,7 @@ static int build(struct app *a)
 	if (r < 0)
 		return r;
 	manager_set_state_dir(a->manager, a->state_dir);
+	manager_set_book(a->manager, a->book);
 	r = sd_event_add_post(a->event, NULL, on_post, a);
 	if (r < 0)
 		return r;
@@ -499,6 +535,8 @@ static void tear_down(struct app *a)
 	(void) ctrl_free(a->ctrl);
 	(void) sd_event_unref(a->event);
 	config_paths_release(&a->paths);
+	deaths_catch(NULL);
+	(void) flight_book_close(a->book);
 	if (a->state_dir >= 0)
 		(void) close(a->state_dir);
 	if (a->lock >= 0)
@@ -522,8 +560,10 @@ static int run(const struct arguments *arguments)
 	r = lock_runtime_dir(&a, arguments->runtime_dir);
 	if (r >= 0)
 		r = open_state(&a, arguments->runtime_dir);
-	if (r >= 0)
+	if (r >= 0) {
+		open_book(&a, arguments->runtime_dir);
 		r = build(&a);
+	}
 	if (r < 0)
 		goto out;
 	/* What is in use must not be swapped to the disk we serve; buffers stay untouched till
@@ -564,6 +604,8 @@ int main(int argc, char **argv)
 		return help_target(a.help_target);
 	if (a.introspect)
 		return introspect(a.introspect);
+	if (a.show_requests)
+		return show_requests(a.show_requests);
 	if (a.explain)
 		return explain(a.config_root, a.explain);
 	if (a.check)

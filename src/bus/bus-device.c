@@ -139,6 +139,14 @@ static int get_in_flight(sd_bus *sd, const char *path, const char *interface, co
 	return sd_bus_message_append(reply, "t", device_in_flight(bd->device));
 }
 
+static int get_stalled(sd_bus *sd, const char *path, const char *interface, const char *property,
+		       sd_bus_message *reply, void *userdata, sd_bus_error *error)
+{
+	const struct bus_device *bd = userdata;
+
+	return sd_bus_message_append(reply, "t", (uint64_t) device_count_stalled(bd->device));
+}
+
 static int get_state(sd_bus *sd, const char *path, const char *interface, const char *property,
 		     sd_bus_message *reply, void *userdata, sd_bus_error *error)
 {
@@ -337,6 +345,19 @@ static int method_describe(sd_bus_message *m, void *userdata, sd_bus_error *erro
 	return bus_reply_written(m, bus_device_json, userdata);
 }
 
+static int print_requests(void *device, sd_bus *sd, FILE *f)
+{
+	const struct bus_device *bd = device;
+
+	device_print_requests(bd->device, f);
+	return 0;
+}
+
+static int method_dump_requests(sd_bus_message *m, void *userdata, sd_bus_error *error)
+{
+	return bus_reply_written(m, print_requests, userdata);
+}
+
 #define CHANGES SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE
 
 const sd_bus_vtable bus_device_vtable[] = {
@@ -356,6 +377,9 @@ const sd_bus_vtable bus_device_vtable[] = {
 				method_remove_memory, 0),
 	SD_BUS_METHOD_WITH_ARGS("Describe", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", json),
 				method_describe, 0),
+
+	SD_BUS_METHOD_WITH_ARGS("DumpRequests", SD_BUS_NO_ARGS, SD_BUS_RESULT("s", lines),
+				method_dump_requests, 0),
 
 	SD_BUS_PROPERTY("Name", "s", get_status, 0, SD_BUS_VTABLE_PROPERTY_CONST),
 	SD_BUS_PROPERTY("Target", "s", get_status, 0, CHANGES),
@@ -396,6 +420,7 @@ const sd_bus_vtable bus_device_vtable[] = {
 	SD_BUS_PROPERTY("WriteZeroesOps", "t", get_counter, 0, 0),
 	SD_BUS_PROPERTY("Errors", "t", get_counter, 0, 0),
 	SD_BUS_PROPERTY("InFlight", "t", get_in_flight, 0, 0),
+	SD_BUS_PROPERTY("StalledRequests", "t", get_stalled, 0, 0),
 	SD_BUS_PROPERTY("SharedOps", "t", get_counter, 0, 0),
 	SD_BUS_PROPERTY("FallbackOps", "t", get_counter, 0, 0),
 	SD_BUS_PROPERTY("QueueThreads", "au", get_queue_threads, 0,

@@ -18,6 +18,7 @@
 
 #define RULE_MAX 256
 #define FOUR_GIGABYTES (4ULL << 30)
+#define A_YEAR (UINT64_C(365) * 24 * 3600 * 1000000)
 
 static const char *const autostart_names[] = {
 	[AUTOSTART_NO] = "no",
@@ -93,6 +94,8 @@ const struct ub_opt device_options[] = {
 	    .help = "look for partitions when the device starts"),
 	ROW(ENUM, "Device", recovery, "Recovery", .values = recovery_names, .dflt = "auto",
 	    .help = "what happens to I/O while ublkd is away: reissue, requeue, fail-io, no"),
+	ROW(USEC, "Device", stall_usec, "StallSec", .dflt = "30s", .max = A_YEAR,
+	    .help = "tell of requests that take longer; 0: of none"),
 	ROW(UINT, "Queue", queues, "Count", .min = 1, .max = 4096, .bus_key = "Queues",
 	    .help = "hardware queues, one thread each; unset: DefaultQueues="),
 	ROW(UINT, "Queue", depth, "Depth", .min = 1, .max = 4096, .bus_key = "QueueDepth",

@@ -59,6 +59,7 @@ struct device_config {
 	uint64_t max_discard, max_write_zeroes;
 	bool partition_scan;
 	int recovery; /* enum recovery */
+	uint64_t stall_usec; /* a request that takes longer is told of; 0: none is */
 	/* [Queue] */
 	uint32_t queues; /* 0: the daemon's default */
 	uint32_t depth; /* 0: the daemon's default */

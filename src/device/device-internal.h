@@ -8,6 +8,7 @@
 #include <systemd/sd-event.h>
 
 #include "device/device.h"
+#include "device/flight-book.h"
 #include "device/holders.h"
 #include "device/job.h"
 #include "device/queue-thread.h"
@@ -129,7 +130,7 @@ struct device {
 	struct device_stop_options stop;
 	struct ctrl_cmd cmd;
 	struct job job;
-	sd_event_source *pause_timer;
+	sd_event_source *pause_timer, *stall_timer;
 	struct device_watch watch;
 	struct holders holders; /* found by the job */
 	pid_t guard; /* for the job, which must not ask who it is: not one of them */
@@ -169,6 +170,10 @@ bool device_is_up(const struct device *d);
 
 /** device_cancel - the start under way is to be given up */
 void device_cancel(struct device *d);
+
+/** device_add_wait - @w is told when the operation that begins is over, or the time is up; may be
+ * NULL */
+void device_add_wait(struct device *d, struct device_wait *w, uint64_t timeout_usec);
 
 /** device_begin - start a sequence; the caller has checked that none runs */
 void device_begin(struct device *d, const char *operation, void (*run)(struct device *d),
@@ -272,6 +277,10 @@ void recovery_forget(struct device *d);
  *  Return: 0; -errno if not, with d->kernel.stopped set, and dev_id -1 if it is gone; the command's
  *  own -errno, and @f unset, if the kernel did not say */
 int recovery_identify(struct device *d, struct failure *f);
+/** device_hold - a device that the kernel kept is not served again: its I/O fails from here on. By
+ * ending it, unless the kernel fails it anyway.
+ *  @f: why; Return: 0 (accepted), or -errno if there is nothing to do and @w is unused */
+int device_hold(struct device *d, struct device_wait *w, const struct failure *f);
 
 /** recovery_after_failure - for device_teardown(): a queue failed, the kernel has the device */
 void recovery_after_failure(struct device *d);
@@ -288,6 +297,17 @@ void device_on_sync_failed(struct queue_thread *t);
 
 /** device_fail_lost_writes - d->failure of a stop that cannot flush; Return: -errno */
 int device_fail_lost_writes(struct device *d);
+/* ---- device-flight.c */
+
+/** device_flight_begin, device_flight_end - a queue's flight record, before its thread is started
+ * and after its queue is released; device_flight_stop - no queue is left to look at */
+void device_flight_begin(struct device *d, struct queue_thread *t, struct queue_config *c);
+void device_flight_end(struct device *d, struct queue_thread *t);
+void device_flight_stop(struct device *d);
+void device_on_queue_called(struct queue_thread *t);
+
+/** device_in_queues - requests that the queues hold; of device_in_flight() */
+uint64_t device_in_queues(const struct device *d);
 
 /* ---- device-pools.c */
 
@@ -312,9 +332,13 @@ sd_event *manager_event(const struct manager *m);
 uint64_t manager_features(const struct manager *m);
 /** manager_state_dir - where state files are, -1: nowhere */
 int manager_state_dir(const struct manager *m);
+/** manager_book - where flight records are kept, NULL: nowhere */
+struct flight_book *manager_book(const struct manager *m);
 /** manager_next_cookie - differs from device to device */
 uint64_t manager_next_cookie(struct manager *m);
 uint64_t manager_next_start(struct manager *m);
+/** manager_forgive - somebody starts it by hand: what it did to daemons before is forgotten */
+void manager_forgive(struct manager *m, const struct device *d);
 /** manager_can_start - the kernel side is there; Return: 0, or -errno with @f set */
 int manager_can_start(struct manager *m, struct failure *f);
 /** manager_fail_no_ring - the guard could not make its ring; Return: -errno with @f set */

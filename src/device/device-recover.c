@@ -307,6 +307,30 @@ static bool is_too_often(struct device *d)
 	return d->n_recoveries++ >= RECOVERIES_MAX;
 }
 
+static void held(struct device *d)
+{
+	device_finish(d, DEVICE_FAILED);
+}
+
+static void run_hold(struct device *d)
+{
+	d->failure = d->last_error;
+	device_teardown(d, held);
+}
+
+int device_hold(struct device *d, struct device_wait *w, const struct failure *f)
+{
+	d->last_error = *f;
+	/* The kernel fails its I/O as long as nobody serves it. */
+	if (d->kernel.recovery_flags & UBLK_F_USER_RECOVERY_FAIL_IO) {
+		device_enter(d, DEVICE_QUIESCED);
+		return -f->error;
+	}
+	device_add_wait(d, w, manager_get_config(d->manager)->stop_timeout_usec);
+	device_begin(d, "hold", run_hold, DEVICE_STOPPING);
+	return 0;
+}
+
 void recovery_after_failure(struct device *d)
 {
 	struct failure f = d->failure;

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "device/deaths.h"
 #include "device/device-internal.h"
 #include "device/limits.h"
 #include "device/manager.h"
@@ -83,7 +84,9 @@ static void work_open(struct job *j)
 		return;
 	}
 	d->target_opened = true; /* also if it fails: its close() is due */
+	deaths_enter(device_get_name(d), NULL);
 	d->res = t->open ? t->open(&d->dev, d->target_state) : 0;
+	deaths_leave();
 	if (d->res < 0 && !failure_is_set(&d->dev.failure))
 		(void) ub_dev_fail(&d->dev, UB_E_BACKING, d->res, "target '%s' cannot open: %s",
 				   t->name, strerror(-d->res));
@@ -373,10 +376,12 @@ static int start_queues(struct device *d)
 		t->sync_failed = device_on_sync_failed;
 		t->io_flusher = manager_get_config(d->manager)->io_flusher;
 		t->batch = d->config->cpu_policy == CPU_POLICY_BATCH;
+		device_flight_begin(d, t, &qc);
 		name_thread(d, i, name);
 		r = queue_thread_start(t, name, &qc);
 		if (r < 0) {
 			queue_thread_done(t);
+			device_flight_end(d, t);
 			return failure_set(&d->failure, FAILURE_NO_MEMORY, r,
 					   "cannot start queue %u (depth %u, requests of %" PRIu32
 					   " bytes): %s",

@@ -56,8 +56,11 @@ static void queues_release(struct device *d)
 {
 	struct device_kernel *k = &d->kernel;
 
-	for (unsigned int i = 0; i < k->n_threads; i++)
+	for (unsigned int i = 0; i < k->n_threads; i++) {
 		queue_thread_done(&k->threads[i]);
+		device_flight_end(d, &k->threads[i]);
+	}
+	device_flight_stop(d);
 	if (k->threads)
 		for (unsigned int i = 0; i < k->info.nr_hw_queues * k->threads_per_queue; i++)
 			free(k->threads[i].cpus);

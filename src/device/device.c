@@ -59,6 +59,7 @@ struct device *device_free(struct device *d)
 	sd_event_source_disable_unref(d->wait_timer);
 	sd_event_source_disable_unref(d->pause_timer);
 	watch_end(d);
+	sd_event_source_disable_unref(d->stall_timer);
 	(void) device_config_free(d->config);
 	(void) device_config_free(d->changed);
 	(void) device_config_free(d->updated);
@@ -153,7 +154,7 @@ static int on_wait_timer(sd_event_source *s, uint64_t usec, void *arg)
 	return 0;
 }
 
-static void device_add_wait(struct device *d, struct device_wait *w, uint64_t timeout_usec)
+void device_add_wait(struct device *d, struct device_wait *w, uint64_t timeout_usec)
 {
 	if (!w)
 		return;
@@ -245,8 +246,10 @@ int device_start(struct device *d, uint64_t timeout_usec, struct device_wait *w,
 	if (d->state == DEVICE_RUNNING)
 		return failure_set(f, FAILURE_DEVICE_RUNNING, EALREADY,
 				   "device '%s' is running already", device_get_name(d));
-	if (d->state == DEVICE_QUIESCED)
+	if (d->state == DEVICE_QUIESCED) {
+		manager_forgive(d->manager, d);
 		return device_recover(d, w, f);
+	}
 	r = manager_can_start(d->manager, f);
 	if (r == 0)
 		r = recovery_check_start(d, f);
@@ -254,6 +257,7 @@ int device_start(struct device *d, uint64_t timeout_usec, struct device_wait *w,
 		return r;
 	if (!timeout_usec)
 		timeout_usec = manager_get_config(d->manager)->start_timeout_usec;
+	manager_forgive(d->manager, d);
 	device_add_wait(d, w, timeout_usec);
 	d->start_order = manager_next_start(d->manager);
 	device_begin(d, "start", device_run_start, DEVICE_STARTING);
@@ -498,9 +502,9 @@ static uint64_t disk_in_flight(int dev_id)
 	return reads + writes;
 }
 
-uint64_t device_in_flight(const struct device *d)
+uint64_t device_in_queues(const struct device *d)
 {
-	uint64_t ours = 0, disk;
+	uint64_t ours = 0;
 
 	for (unsigned int i = 0; i < d->kernel.n_threads; i++) {
 		const struct queue *q = d->kernel.threads[i].queue;
@@ -512,6 +516,13 @@ uint64_t device_in_flight(const struct device *d)
 		done = counted(&q->counters.done);
 		ours += counted(&q->counters.arrived) - done;
 	}
+	return ours;
+}
+
+uint64_t device_in_flight(const struct device *d)
+{
+	uint64_t ours = device_in_queues(d), disk;
+
 	/* A linked request is done to its queue before it is to the backing; without iostats the
 	 * kernel counts none. */
 	disk = d->kernel.n_threads ? disk_in_flight(d->kernel.dev_id) : 0;

@@ -18,6 +18,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 #include "device/config.h"
@@ -173,6 +174,12 @@ void device_get_counters(const struct device *d, struct device_counters *ret);
 /** device_in_flight - requests that the disk waits for; by the kernel's count or the queues',
  *  whichever is more */
 uint64_t device_in_flight(const struct device *d);
+
+/** device_count_stalled - requests that the queues have held for longer than StallSec= */
+unsigned int device_count_stalled(const struct device *d);
+
+/** device_print_requests - the last requests of all its queues as lines of JSON */
+void device_print_requests(const struct device *d, FILE *f);
 
 /** device_get_threads - thread ids of the queues
  *  Return: how many were stored, at most @max */

@@ -36,6 +36,7 @@ struct manager {
 	unsigned int n_starting; /* autostarts not yet ended, those still to begin included */
 	unsigned int n_autostarts; /* of them under way */
 	int state_dir; /* borrowed; -1: none */
+	struct flight_book *book; /* borrowed; NULL: none */
 	struct saved_device *
 		*saved; /* of an ublkd before this one; NULL where it was taken care of */
 	size_t n_saved;

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -53,6 +54,11 @@ int manager_state_dir(const struct manager *m)
 	return m->state_dir;
 }
 
+struct flight_book *manager_book(const struct manager *m)
+{
+	return m->book;
+}
+
 static bool cookie_is_taken(struct manager *m, uint64_t cookie)
 {
 	struct device *d = NULL;
@@ -75,6 +81,12 @@ uint64_t manager_next_cookie(struct manager *m)
 		cookie = cookie_make(getpid(), ++m->n_cookies);
 	} while (cookie_is_taken(m, cookie));
 	return cookie;
+}
+
+void manager_forgive(struct manager *m, const struct device *d)
+{
+	if (m->state != MANAGER_STARTING)
+		flight_book_forgive(m->book, device_get_name(d));
 }
 
 uint64_t manager_next_start(struct manager *m)
@@ -259,6 +271,11 @@ void manager_set_state_dir(struct manager *m, int dir)
 	m->state_dir = dir;
 }
 
+void manager_set_book(struct manager *m, struct flight_book *b)
+{
+	m->book = b;
+}
+
 /* ---- devices */
 
 struct device *manager_next(struct manager *m, const struct device *prev)
@@ -398,6 +415,9 @@ struct autostart_wait {
 	struct manager *manager;
 };
 
+/* A device that killed so many daemons, each soon after the one before, is not served any more. */
+enum { DEATHS_MAX = 3 };
+
 /* So many at a time: the time a start is given is its own, not a queue's. */
 enum { AUTOSTARTS_MAX = 32 };
 
@@ -467,6 +487,20 @@ static struct device *adopted_device(struct manager *m, struct saved_device *s, 
 	return d;
 }
 
+/* It brought the daemon down again and again. */
+static bool is_culprit(struct manager *m, const struct device *d, struct failure *f)
+{
+	unsigned int n = flight_book_deaths(m->book, device_get_name(d));
+
+	if (n < DEATHS_MAX)
+		return false;
+	(void) failure_set(f, FAILURE_NOT_RECOVERABLE, ECANCELED,
+			   "device '%s' has brought ublkd down %u times in a row, the last time by "
+			   "signal %u: it is not served any more; see to the cause, then start it",
+			   device_get_name(d), n, flight_book_crash(m->book)->signal);
+	return true;
+}
+
 static int adopt(struct manager *m, struct saved_device *s, int id, struct device_wait *w,
 		 struct failure *f)
 {
@@ -492,6 +526,8 @@ static int adopt(struct manager *m, struct saved_device *s, int id, struct devic
 	wish.threads_per_queue = s->threads_per_queue;
 	device_enter(d, DEVICE_QUIESCED);
 	r = recovery_flags(d, &d->kernel.recovery_flags, f);
+	if (is_culprit(m, d, f))
+		return device_hold(d, w, f);
 	if (r == 0)
 		r = data_path_choose(&wish, &d->kernel.path, f);
 	return r < 0 ? r : device_recover(d, w, f);
@@ -507,7 +543,9 @@ void manager_adopt(struct manager *m, struct saved_device *s, int id)
 		a->manager = m;
 	}
 	log_full(LOG_NOTICE, 0, s->config->name, NULL, 0,
-		 "its server is gone, the kernel kept it as ublk device %d: recovering it", id);
+		 "its server is gone, with %u requests unanswered; the kernel kept it as ublk "
+		 "device %d: recovering it",
+		 flight_book_in_flight(m->book, s->config->name), id);
 	if (a) {
 		m->n_starting++;
 		m->n_autostarts++;
@@ -544,7 +582,7 @@ static void autostart_more(struct manager *m)
 		/* A client, or a reload, may have been quicker. */
 		if (device_is_up(d)) {
 			manager_started_one(m);
-		} else if (autostart_one(m, d, &f) < 0) {
+		} else if (is_culprit(m, d, &f) || autostart_one(m, d, &f) < 0) {
 			d->last_error = f;
 			log_full(LOG_ERR, f.error, device_get_name(d), NULL, 0, "not started: %s",
 				 f.text);
@@ -628,8 +666,30 @@ static void manager_load_devices(struct manager *m)
 	(void) strv_free(names);
 }
 
+static void log_crash(const struct manager *m)
+{
+	const struct death *d = m->book ? flight_book_crash(m->book) : NULL;
+	char what[160] = "";
+	struct flight_entry e;
+
+	if (!d || !d->signal)
+		return;
+	if (d->has_request && flight_look(&d->request, &e))
+		(void) snprintf(what, sizeof(what),
+				", whose last request there was a %s of %" PRIu64
+				" bytes at %" PRIu64 " (tag %u)",
+				flight_op_name(e.op_flags), e.len, e.off, e.tag);
+	log_full(LOG_ERR, 0, *d->device ? d->device : NULL, NULL, 0,
+		 "the ublkd before this one was killed by signal %u (%s)%s%s; the last requests of "
+		 "all "
+		 "devices: ublkd --show-requests %s/crash",
+		 d->signal, strsignal((int) d->signal),
+		 *d->device ? " at work for this device" : "", what, flight_book_dir(m->book));
+}
+
 int manager_start(struct manager *m, void (*ready)(void *arg), void *arg)
 {
+	log_crash(m);
 	m->ready = ready;
 	m->ready_arg = arg;
 	m->n_starting++; /* until manager_start_devices() has them all under way */

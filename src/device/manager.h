@@ -53,6 +53,11 @@ void manager_set_listener(struct manager *m, const struct manager_listener *l, v
  *  @dir: of state_open(); borrowed */
 void manager_set_state_dir(struct manager *m, int dir);
 
+/** manager_set_book - where to keep the flight records
+ *  @b: borrowed */
+struct flight_book;
+void manager_set_book(struct manager *m, struct flight_book *b);
+
 /** manager_start - look at the kernel, remove what a dead ublkd left there, define the devices of
  *  the configuration and start those with Autostart=yes.
  *  @ready: called once, when every one of them runs or has failed; may come before this returns

@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "device/deaths.h"
 #include "util/list.h"
 
 #ifndef PR_SET_IO_FLUSHER
@@ -30,6 +31,22 @@ static void deliver_fell_back(struct mail *m)
 	struct queue_thread *t = container_of(m, struct queue_thread, fell_back_mail);
 
 	t->fell_back(t);
+}
+
+static void deliver_called(struct mail *m)
+{
+	struct queue_thread *t = container_of(m, struct queue_thread, called_mail);
+
+	/* Before it is looked at what for: a call after that is a new one. */
+	atomic_store(&t->queue->flight.called, false);
+	t->called(t);
+}
+
+static void on_called(void *arg)
+{
+	struct queue_thread *t = arg;
+
+	mailbox_post(t->home, &t->called_mail);
 }
 
 static void on_fell_back(void *arg)
@@ -71,7 +88,9 @@ static void *thread_main(void *arg)
 		(void) prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
 	if (t->batch)
 		(void) sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0});
+	deaths_enter(t->device, &t->queue->flight);
 	t->exit_res = queue_run(t->queue);
+	deaths_leave();
 	mailbox_post(t->home, &t->exited_mail);
 	return NULL;
 }
@@ -108,9 +127,11 @@ int queue_thread_start(struct queue_thread *t, const char *name, struct queue_co
 	t->exited_mail.deliver = deliver_exited;
 	t->fell_back_mail.deliver = deliver_fell_back;
 	t->sync_failed_mail.deliver = deliver_sync_failed;
+	t->called_mail.deliver = deliver_called;
 	config->armed = on_armed;
 	config->fell_back = on_fell_back;
 	config->sync_failed = on_sync_failed;
+	config->called = on_called;
 	config->arg = t;
 	r = queue_new(config, &t->queue);
 	if (r < 0)

@@ -20,20 +20,29 @@ struct queue_thread {
 	void (*exited)(struct queue_thread *t); /* main thread; result in exit_res; then join */
 	void (*fell_back)(struct queue_thread *t); /* main thread; at most once */
 	void (*sync_failed)(struct queue_thread *t); /* main thread; once per device */
+	void (*called)(struct queue_thread *t); /* main thread; see queue_config.called */
 	void *owner;
+	const char *device; /* its name; lives as long as the thread */
 	bool io_flusher;
 	bool batch; /* SCHED_BATCH: waking up does not interrupt what runs */
 	cpu_set_t *cpus; /* NULL: anywhere; borrowed until armed */
 	size_t cpus_size;
 
 	struct queue *queue; /* owned */
+	/* The flight record's; of device-flight.c */
+	struct flight_seat *seat;
+	struct flight_record *ring;
+	uint32_t looked_at, told; /* number of the last request there was, and that was told of */
+	uint32_t pinged; /* ms, the last time that it had answered */
+	bool stuck_told;
+
 	int armed_res, exit_res;
 	_Atomic int tid;
 
 	/* private */
 	pthread_t thread;
 	bool running; /* to be joined */
-	struct mail armed_mail, exited_mail, fell_back_mail, sync_failed_mail;
+	struct mail armed_mail, exited_mail, fell_back_mail, sync_failed_mail, called_mail;
 };
 
 /** queue_thread_start - make the queue and its thread

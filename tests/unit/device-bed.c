@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "device/device-internal.h"
+#include "device/flight-book.h"
 #include "device/manager-internal.h"
 #include "target/options.h"
 #include "test.h"
@@ -228,6 +229,7 @@ static void bed_release(void)
 {
 	bed.manager = manager_free(bed.manager);
 	bed.ctrl = ctrl_free(bed.ctrl);
+	bed.book = flight_book_close(bed.book);
 	bed.event = sd_event_unref(bed.event);
 	config_paths_release(&bed.paths);
 	driver_guard_join();

@@ -14,12 +14,15 @@
 #include "fake-driver.h"
 #include "ublk/ctrl.h"
 
+struct flight_book;
+
 struct bed {
 	sd_event *event;
 	struct ctrl *ctrl;
 	struct manager *manager;
 	struct config_paths paths;
 	struct daemon_config config;
+	struct flight_book *book; /* of a case that opens it; closed at the end, as the next */
 	int state_dir; /* below the root, "/state" */
 	unsigned int n_fds, n_threads; /* before it all began */
 	unsigned int n_guards; /* so far: each leaves the descriptor of its ring */
