@@ -10,6 +10,8 @@ A case may say in its leading comments:
                              target), or names such as "user zero"
     # asked: yes             only when it is named on the command line
     # programs: inc/x.c      C files of its directory that it needs compiled, as /share/cases/inc/x
+    # after: inc/y           a program of its directory that goes on on the host when it has passed,
+                             in what was /share/out; its output and status count as the case's
     # dmesg-allow: REGEX     kernel messages this case provokes on purpose; may be repeated
 In a data path it gets UBLKD_PATH, with which cases/lib.sh sets the defaults of ublkd.conf.
 Exit status 0 is a pass, 77 a skip with the last line of output as the reason.
@@ -18,6 +20,7 @@ Exit status 0 is a pass, 77 a skip with the last line of output as the reason.
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 import threading
 import time
@@ -33,7 +36,8 @@ from .rootfs import run_logged
 
 RC_SKIP = 77
 RESULTS_KEPT = 5
-HEADER = re.compile(r"#\s*(timeout|kernels|mem|install|paths|asked|programs|dmesg-allow):\s*(.*\S)\s*$")
+HEADER = re.compile(r"#\s*(timeout|kernels|mem|install|paths|asked|programs|after|dmesg-allow):"
+                    r"\s*(.*\S)\s*$")
 # Data paths, and the first kernel with each.
 PATHS = {
     "driver": (6, 0), "get-data": (6, 0), "user": (6, 5), "zero": (6, 15), "zero-auto": (6, 16),
@@ -63,6 +67,7 @@ class Case:
     paths: list[str] = field(default_factory=list)
     asked: bool = False
     programs: list[str] = field(default_factory=list)
+    after: str = ""
     data_path: str = AUTO
     allow: list[str] = field(default_factory=list)
 
@@ -147,6 +152,8 @@ def read_case(path: Path) -> Case:
                     case.asked = value == "yes"
                 elif key == "programs":
                     case.programs = value.split()
+                elif key == "after":
+                    case.after = value
                 elif key == "paths":
                     case.paths = data_paths(value)
                 else:
@@ -220,6 +227,18 @@ class Runner:
                         source.with_suffix(""), source], share / "compile.log")
         (share / "out").mkdir()
 
+    def _after(self, case: Case, share: Path, timeout_s: float, output: bytearray) -> int:
+        """The part of a case that is for the host; its exit status."""
+        timeout_s *= float(os.environ.get("UBLKD_TEST_SLOW", "1"))
+        # timeout(1) ends what the program has started, too.
+        done = subprocess.run(["timeout", "-k", "5", str(timeout_s), share / "cases" / case.after],
+                              cwd=share / "out", check=False, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        output.extend(done.stdout)
+        if done.returncode == run.RC_TIMEOUT:
+            output.extend(f"time-out after {timeout_s:g} s on the host\n".encode())
+        return done.returncode
+
     def _keep(self, case: Case, out: Path) -> None:
         """What a case has left in /share/out is kept beside its log."""
         if any(out.iterdir()):
@@ -229,6 +248,7 @@ class Runner:
     def _one(self, case: Case) -> Result:
         output = bytearray()
         begin = time.monotonic()
+        timeout_s = case.timeout_s or self.timeout_s
         env = self.env if case.data_path == AUTO else {**self.env, "UBLKD_PATH": case.data_path}
         try:
             with tempfile.TemporaryDirectory(prefix="ublkd-share-") as share:
@@ -237,9 +257,11 @@ class Runner:
                     self._machine(case.memory_mb or self.memory_mb),
                     [f"/share/cases/{case.path.name}"], lambda kind, data: output.extend(data),
                     share=Path(share), tree=self.tree if case.install else None,
-                    timeout_s=case.timeout_s or self.timeout_s, env=env, allow=case.allow)
+                    timeout_s=timeout_s, env=env, allow=case.allow)
+                status, notes = out.status, out.notes
+                if status == 0 and case.after:
+                    status = self._after(case, Path(share), timeout_s, output)
                 self._keep(case, Path(share) / "out")
-            status, notes = out.status, out.notes
         except (BedError, OSError) as e:
             status, notes = 1, [f"test bed: {e}"]
         text = output.decode(errors="replace")
