@@ -5,17 +5,17 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <unistd.h>
-
-#define SD_JOURNAL_SUPPRESS_LOCATION
-#include <systemd/sd-journal.h>
 
 #define IDENTIFIER "ublkd"
 #define TEXT_MAX 2048
@@ -25,7 +25,13 @@ const char *const log_level_names[LOG_DEBUG + 2] = {"emerg",   "alert",	 "crit",
 						    "warning", "notice", "info", "debug"};
 
 static _Atomic int max_level = LOG_INFO;
+static _Atomic unsigned int n_lost; /* since the last message that was taken */
 static bool use_journal; /* written by log_init only */
+static int journal = -1; /* likewise */
+static const struct sockaddr_un journal_address = {
+	.sun_family = AF_UNIX,
+	.sun_path = "/run/systemd/journal/socket",
+};
 
 /* systemd gives the device and inode of the stream it made; a redirected stderr is another one. */
 static bool stderr_is_journal(void)
@@ -44,6 +50,8 @@ static bool stderr_is_journal(void)
 void log_init(void)
 {
 	use_journal = stderr_is_journal();
+	if (use_journal && journal < 0)
+		journal = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 }
 
 bool log_is_journal(void)
@@ -86,28 +94,40 @@ struct entry {
 	char text[TEXT_MAX + PATH_MAX + 256];
 };
 
-/* A field that does not fit is cut. */
+/* A field that does not fit is cut. The journal takes a line break for the field's end. */
 static void __attribute__((format(printf, 2, 3))) entry_add(struct entry *e, const char *fmt, ...)
 {
+	char *field = e->text + e->used;
 	size_t room = sizeof(e->text) - e->used, len;
 	va_list ap;
 	int r;
 
 	assert(e->n < FIELDS_MAX);
 	va_start(ap, fmt);
-	r = vsnprintf(e->text + e->used, room, fmt, ap);
+	r = vsnprintf(field, room, fmt, ap);
 	va_end(ap);
 	if (r < 0 || room == 0)
 		return;
 	len = (size_t) r < room ? (size_t) r : room - 1;
-	e->fields[e->n++] = (struct iovec){.iov_base = e->text + e->used, .iov_len = len};
+	for (size_t i = 0; i < len; i++)
+		if (field[i] == '\n')
+			field[i] = ' ';
+	field[len++] = '\n';
+	e->fields[e->n++] = (struct iovec){.iov_base = field, .iov_len = len};
 	e->used += len;
 }
 
+/* What libsystemd would do, but for waiting: while the journal does not read, because it is
+ * stopped, or because it waits for a disk that we serve, its socket fills up. */
 static int send_to_journal(int level, int error, const char *device, const char *config_file,
 			   unsigned int config_line, const char *text)
 {
 	struct entry e;
+	struct msghdr m = {
+		.msg_name = (void *) (uintptr_t) &journal_address,
+		.msg_namelen = sizeof(journal_address),
+		.msg_iov = e.fields,
+	};
 
 	e.n = 0;
 	e.used = 0;
@@ -122,7 +142,43 @@ static int send_to_journal(int level, int error, const char *device, const char 
 		entry_add(&e, "CONFIG_FILE=%s", config_file);
 	if (config_line)
 		entry_add(&e, "CONFIG_LINE=%u", config_line);
-	return sd_journal_sendv(e.fields, e.n);
+	m.msg_iovlen = (size_t) e.n;
+	return sendmsg(journal, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+/* A pipe that can be written to takes a line of ours as a whole (PIPE_BUF). */
+static int send_to_stderr(const char *text)
+{
+	struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+	char line[sizeof(IDENTIFIER) + TEXT_MAX + 2];
+	int n = snprintf(line, sizeof(line), IDENTIFIER ": %s\n", text);
+
+	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT))
+		return -EAGAIN;
+	return write(STDERR_FILENO, line, (size_t) n) < 0 ? -errno : 0;
+}
+
+static int send_somewhere(int level, int error, const char *device, const char *config_file,
+			  unsigned int config_line, const char *text)
+{
+	int r = -ENOENT;
+
+	if (use_journal)
+		r = send_to_journal(level, error, device, config_file, config_line, text);
+	/* The stream that systemd made of stderr ends at the same journal. */
+	return r == 0 || r == -EAGAIN ? r : send_to_stderr(text);
+}
+
+static void tell_lost(void)
+{
+	unsigned int n = atomic_exchange_explicit(&n_lost, 0, memory_order_relaxed);
+	char text[64];
+
+	if (!n)
+		return;
+	(void) snprintf(text, sizeof(text), "%u messages before this one are lost", n);
+	if (send_somewhere(LOG_WARNING, 0, NULL, NULL, 0, text) < 0)
+		atomic_fetch_add_explicit(&n_lost, n, memory_order_relaxed);
 }
 
 void log_full(int level, int error, const char *device, const char *config_file,
@@ -140,8 +196,8 @@ void log_full(int level, int error, const char *device, const char *config_file,
 	va_start(ap, fmt);
 	(void) vsnprintf(text + used, sizeof(text) - used, fmt, ap);
 	va_end(ap);
-	if (!use_journal ||
-	    send_to_journal(level, error, device, config_file, config_line, text) < 0)
-		(void) fprintf(stderr, IDENTIFIER ": %s\n", text);
+	tell_lost();
+	if (send_somewhere(level, error, device, config_file, config_line, text) < 0)
+		atomic_fetch_add_explicit(&n_lost, 1, memory_order_relaxed);
 	errno = saved_errno;
 }

@@ -5,7 +5,8 @@
  * mailbox.
  *
  * Under systemd ($JOURNAL_STREAM names our stderr) messages go to the journal with fields;
- * otherwise to stderr as `ublkd: text`.
+ * otherwise to stderr as `ublkd: text`. Nobody waits for whoever reads them: what is not taken at
+ * once is lost, and the next message that is taken comes with their number.
  */
 #pragma once
 
