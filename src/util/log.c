@@ -17,6 +17,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <systemd/sd-login.h>
+
 #define IDENTIFIER "ublkd"
 #define TEXT_MAX 2048
 #define FIELDS_MAX 8
@@ -28,6 +30,7 @@ static _Atomic int max_level = LOG_INFO;
 static _Atomic unsigned int n_lost; /* since the last message that was taken */
 static bool use_journal; /* written by log_init only */
 static int journal = -1; /* likewise */
+static char *unit; /* likewise; NULL: not known */
 static const struct sockaddr_un journal_address = {
 	.sun_family = AF_UNIX,
 	.sun_path = "/run/systemd/journal/socket",
@@ -50,8 +53,10 @@ static bool stderr_is_journal(void)
 void log_init(void)
 {
 	use_journal = stderr_is_journal();
-	if (use_journal && journal < 0)
-		journal = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (!use_journal || journal >= 0)
+		return;
+	journal = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	(void) sd_pid_get_unit(0, &unit);
 }
 
 bool log_is_journal(void)
@@ -142,6 +147,10 @@ static int send_to_journal(int level, int error, const char *device, const char 
 		entry_add(&e, "CONFIG_FILE=%s", config_file);
 	if (config_line)
 		entry_add(&e, "CONFIG_LINE=%u", config_line);
+	/* The journal looks up whose a message is when it reads it. Who has ended by then has none,
+	 * and his last words would be missing where the unit's messages are shown. */
+	if (unit)
+		entry_add(&e, "OBJECT_SYSTEMD_UNIT=%s", unit);
 	m.msg_iovlen = (size_t) e.n;
 	return sendmsg(journal, &m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
