@@ -21,6 +21,7 @@
 #include "util/log.h"
 
 #define ADDRESS_DEFAULT "unix:path=/run/dbus/system_bus_socket"
+#define BROKER_TIMEOUT_USEC (5 * UINT64_C(1000000))
 #define RETRY_MIN_USEC (500 * 1000ULL)
 #define RETRY_MAX_USEC (30 * 1000 * 1000ULL)
 
@@ -288,6 +289,11 @@ static int configure(sd_bus *sd)
 		return r;
 	r = sd_bus_negotiate_creds(
 		sd, true, SD_BUS_CREDS_UID | SD_BUS_CREDS_EUID | SD_BUS_CREDS_EFFECTIVE_CAPS);
+	if (r < 0)
+		return r;
+	/* sd-bus asks the broker who a caller is, and waits: not so long that the service manager's
+	 * watchdog takes us for hanging when it is the broker that hangs. */
+	r = sd_bus_set_method_call_timeout(sd, BROKER_TIMEOUT_USEC);
 	if (r < 0)
 		return r;
 	return sd_bus_set_watch_bind(sd, true);
