@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
@@ -22,6 +23,7 @@
 #include "bus/bus.h"
 #include "bus/bus-systemd.h"
 #include "version.h"
+#include "device/abandon.h"
 #include "device/config.h"
 #include "device/deaths.h"
 #include "device/explain.h"
@@ -40,12 +42,16 @@
 /* Beside what the devices take, for a slow machine. */
 #define SHUTDOWN_SLACK_USEC (10 * UINT64_C(1000000))
 
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57
+#endif
+
 enum { EXIT_USAGE = 2, EXIT_CONFIG = 78 };
 
 struct arguments {
 	const char *config_root, *runtime_dir;
 	const char *introspect, *help_target, *explain, *show_requests;
-	bool check, guard, help, version;
+	bool abandon, check, guard, help, version;
 	char *const *files;
 	size_t n_files;
 };
@@ -78,6 +84,9 @@ static int usage(FILE *f)
 		"                           'list' names the targets\n"
 		"      --show-requests FILE print the last requests of a daemon that died, from\n"
 		"                           /run/ublkd/flight/crash, and exit\n"
+		"      --abandon            end the devices that no ublkd serves any more, so "
+		"that\n"
+		"                           their users get errors instead of waiting, and exit\n"
 		"      --bus-introspect PATH\n"
 		"                           print a D-Bus object's interfaces as XML and exit\n"
 		"      --config-root DIR    look for etc/ublkd, run/ublkd ... below DIR\n"
@@ -89,8 +98,20 @@ static int usage(FILE *f)
 
 static int parse_arguments(int argc, char **argv, struct arguments *a)
 {
-	enum { CHECK = 256, EXPLAIN, TARGET, REQUESTS, INTROSPECT, ROOT, RUNTIME, VERSION, GUARD };
+	enum {
+		ABANDON = 256,
+		CHECK,
+		EXPLAIN,
+		TARGET,
+		REQUESTS,
+		INTROSPECT,
+		ROOT,
+		RUNTIME,
+		VERSION,
+		GUARD
+	};
 	static const struct option options[] = {
+		{"abandon", no_argument, NULL, ABANDON},
 		{"check", no_argument, NULL, CHECK},
 		{"explain", required_argument, NULL, EXPLAIN},
 		{"help-target", required_argument, NULL, TARGET},
@@ -108,6 +129,9 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 	*a = (struct arguments){.config_root = "", .runtime_dir = "/run/ublkd"};
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
 		switch (c) {
+		case ABANDON:
+			a->abandon = true;
+			break;
 		case CHECK:
 			a->check = true;
 			break;
@@ -405,9 +429,6 @@ static int handle_signals(struct app *a)
 {
 	int r;
 
-	(void) signal(SIGPIPE, SIG_IGN);
-	(void) signal(SIGXFSZ, SIG_IGN); /* a write behind RLIMIT_FSIZE is EFBIG, not our death */
-	(void) signal(SIGCHLD, SIG_IGN); /* the guard; nobody waits for its status */
 	r = sd_event_add_signal(a->event, NULL, SIGTERM, on_terminate, a);
 	if (r >= 0)
 		r = sd_event_add_signal(a->event, NULL, SIGINT, on_terminate, a);
@@ -416,6 +437,13 @@ static int handle_signals(struct app *a)
 	if (r >= 0)
 		r = sd_event_add_signal(a->event, NULL, SIGUSR2, on_leave, a);
 	return r;
+}
+
+static void ignore_signals(void)
+{
+	(void) signal(SIGPIPE, SIG_IGN);
+	(void) signal(SIGXFSZ, SIG_IGN); /* a write behind RLIMIT_FSIZE is EFBIG, not our death */
+	(void) signal(SIGCHLD, SIG_IGN); /* the guard; nobody waits for its status */
 }
 
 static void block_signals(void)
@@ -447,7 +475,8 @@ static int lock_runtime_dir(struct app *a, const char *dir)
 		path = NULL;
 		return -ENOMEM;
 	}
-	a->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	/* Not for writing: one that is there will do in a directory that has become read-only. */
+	a->lock = open(path, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (a->lock < 0) {
 		log_full(LOG_ERR, errno, NULL, NULL, 0, "cannot open '%s': %s", path,
 			 strerror(errno));
@@ -543,6 +572,29 @@ static void tear_down(struct app *a)
 		(void) close(a->lock);
 }
 
+/* Memory that we ask for must not be found by writing to the disks we serve, and what is in use
+ * must not be swapped to them. Every thread, every worker of a ring and the guard inherit the
+ * first. */
+static void set_io_flusher(bool yes)
+{
+	if (prctl(PR_SET_IO_FLUSHER, yes ? 1 : 0, 0, 0, 0) < 0 && yes)
+		log_full(LOG_WARNING, errno, NULL, NULL, 0,
+			 "cannot be an I/O flusher (%s): give it CAP_SYS_RESOURCE, or set "
+			 "IOFlusher=no",
+			 strerror(errno));
+}
+
+static void settle_memory(const struct daemon_config *config)
+{
+	if (config->io_flusher)
+		set_io_flusher(true);
+	/* Buffers stay untouched till used. */
+	if (config->lock_memory && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
+		log_full(LOG_WARNING, errno, NULL, NULL, 0,
+			 "cannot lock memory (%s): raise LimitMEMLOCK=, or set LockMemory=no",
+			 strerror(errno));
+}
+
 static int run(const struct arguments *arguments)
 {
 	struct app a = {.lock = -1, .state_dir = -1};
@@ -550,6 +602,7 @@ static int run(const struct arguments *arguments)
 	int r;
 
 	log_init();
+	ignore_signals();
 	block_signals();
 	r = load_config(&a, arguments->config_root);
 	if (r < 0) {
@@ -557,6 +610,7 @@ static int run(const struct arguments *arguments)
 		return EXIT_CONFIG;
 	}
 	log_set_level(a.config.log_level);
+	settle_memory(&a.config);
 	r = lock_runtime_dir(&a, arguments->runtime_dir);
 	if (r >= 0)
 		r = open_state(&a, arguments->runtime_dir);
@@ -566,12 +620,6 @@ static int run(const struct arguments *arguments)
 	}
 	if (r < 0)
 		goto out;
-	/* What is in use must not be swapped to the disk we serve; buffers stay untouched till
-	 * used. */
-	if (a.config.lock_memory && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
-		log_full(LOG_WARNING, errno, NULL, NULL, 0,
-			 "cannot lock memory (%s): raise LimitMEMLOCK=, or set LockMemory=no",
-			 strerror(errno));
 	r = manager_start(a.manager, on_ready, &a);
 	if (r >= 0)
 		r = sd_event_loop(a.event);
@@ -588,6 +636,41 @@ out:
 	return status;
 }
 
+/* Who cannot know what is wanted takes nothing away. */
+static const char *why_wait(struct app *a, const char *root)
+{
+	if (load_config(a, root) < 0)
+		return "its configuration is broken";
+	log_set_level(a->config.log_level);
+	return a->config.abandon == ABANDON_WAIT ? "Abandon=wait" : abandon_why_wait();
+}
+
+static int abandon(const struct arguments *arguments)
+{
+	struct app a = {.lock = -1, .state_dir = -1};
+	struct failure f = {0};
+	const char *why;
+	int r;
+
+	log_init();
+	ignore_signals();
+	why = why_wait(&a, arguments->config_root);
+	settle_memory(&a.config);
+	r = lock_runtime_dir(&a, arguments->runtime_dir);
+	if (r >= 0)
+		r = open_state(&a, arguments->runtime_dir);
+	if (r >= 0)
+		r = ctrl_new(CONTROL_NODE, "/proc/self/exe", &a.ctrl);
+	if (r >= 0)
+		r = ctrl_open(a.ctrl, &f);
+	if (failure_is_set(&f))
+		log_full(LOG_ERR, f.error, NULL, NULL, 0, "%s", f.text);
+	if (r >= 0)
+		r = abandon_devices(a.ctrl, a.state_dir, why);
+	tear_down(&a);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv)
 {
 	struct arguments a;
@@ -596,6 +679,8 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	if (a.guard)
 		return guard_main(GUARD_SOCK_FD, GUARD_CONTROL_FD);
+	if (a.abandon)
+		return abandon(&a);
 	if (a.help)
 		return usage(stdout);
 	if (a.version)

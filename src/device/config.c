@@ -27,6 +27,8 @@ DEFINE_CLEANUP(char **, strv_free);
 
 #define A_YEAR (UINT64_C(365) * 24 * 3600 * 1000000)
 
+static const char *const abandon_names[] = {[ABANDON_FAIL] = "fail", [ABANDON_WAIT] = "wait", NULL};
+
 const struct ub_opt daemon_options[] = {
 	ROW(ENUM, log_level, "LogLevel", .values = log_level_names, .dflt = "info",
 	    .help = "least important messages that are written"),
@@ -47,6 +49,8 @@ const struct ub_opt daemon_options[] = {
 	ROW(BOOL, lock_memory, "LockMemory", .dflt = "yes", .help = "never swap out the daemon"),
 	ROW(BOOL, io_flusher, "IOFlusher", .dflt = "yes",
 	    .help = "memory for I/O never waits for I/O"),
+	ROW(ENUM, abandon, "Abandon", .values = abandon_names, .dflt = "fail",
+	    .help = "I/O of devices whose ublkd does not come back"),
 	{0},
 };
 

@@ -37,7 +37,11 @@ struct daemon_config {
 	uint64_t start_timeout_usec, stop_timeout_usec;
 	bool lock_memory;
 	bool io_flusher;
+	int abandon; /* enum abandon */
 };
+
+/* What becomes of devices whose ublkd is not started again; see device/abandon.h. */
+enum abandon { ABANDON_FAIL, ABANDON_WAIT };
 
 extern const struct ub_opt daemon_options[]; /* section "Manager" */
 

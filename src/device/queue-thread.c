@@ -83,9 +83,8 @@ static void *thread_main(void *arg)
 	struct queue_thread *t = arg;
 
 	atomic_store_explicit(&t->tid, gettid(), memory_order_relaxed);
-	/* Memory this thread asks for must not be found by writing to the disk it serves. */
-	if (t->io_flusher)
-		(void) prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0);
+	/* Inherited, but a reload may have changed it since. */
+	(void) prctl(PR_SET_IO_FLUSHER, t->io_flusher ? 1 : 0, 0, 0, 0);
 	if (t->batch)
 		(void) sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0});
 	deaths_enter(t->device, &t->queue->flight);

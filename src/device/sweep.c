@@ -6,21 +6,17 @@
  * A device whose server is dead but which is still live is dying: its last backing operations are
  * not over. Nothing can hurry that, so the sweep is repeated until the kernel has taken it down.
  */
-#include <dirent.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "device/kernel-devices.h"
 #include "device/manager-internal.h"
 #include "ublk/features.h"
 #include "util/cleanup.h"
 #include "util/log.h"
-#include "util/parse.h"
 
-#define SWEEP_DIR "/sys/class/ublk-char"
 /* Until a dying device is looked at again, and how often the start-up waits for it. */
 #define SWEEP_AGAIN_USEC (200 * UINT64_C(1000))
 #define SWEEP_LOOKS 25
@@ -49,43 +45,17 @@ static struct sweep *sweep_free(struct sweep *s)
 	return NULL;
 }
 
-static int sweep_read_ids(struct sweep *s)
-{
-	_cleanup_closedir_ DIR *dir = opendir(SWEEP_DIR);
-	struct dirent *e;
-	uint64_t id;
-
-	/* Without the driver there are none. */
-	s->unsure = !dir && errno != ENOENT;
-	while (dir && (e = readdir(dir))) {
-		int *ids;
-
-		if (strncmp(e->d_name, "ublkc", 5) != 0 || parse_uint(e->d_name + 5, &id) < 0 ||
-		    id > UBLK_ABI_MAX_DEV_ID)
-			continue;
-		ids = reallocarray(s->ids, s->n + 1, sizeof(*ids));
-		if (!ids)
-			return -ENOMEM;
-		s->ids = ids;
-		s->ids[s->n++] = (int) id;
-	}
-	return 0;
-}
-
 enum verdict { NOT_OURS, DYING, LEFT_OVER, KEPT };
 
-static struct saved_device **find_saved(struct manager *m, uint64_t cookie)
+static struct saved_device **find_saved(const struct manager *m,
+					const struct ublksrv_ctrl_dev_info *info)
 {
-	for (size_t i = 0; i < m->n_saved; i++)
-		if (m->saved[i] && m->saved[i]->cookie == cookie)
-			return &m->saved[i];
-	return NULL;
+	return kernel_device_find_saved(info, m->saved, m->n_saved);
 }
 
 static enum verdict judge(struct manager *m, const struct ublksrv_ctrl_dev_info *info)
 {
 	struct device *d = NULL;
-	pid_t server;
 
 	if (!cookie_is_ours(info->ublksrv_flags))
 		return NOT_OURS;
@@ -93,13 +63,12 @@ static enum verdict judge(struct manager *m, const struct ublksrv_ctrl_dev_info 
 		if (d->kernel.cookie == info->ublksrv_flags &&
 		    (d->kernel.dev_id < 0 || d->kernel.dev_id == (int) info->dev_id))
 			return NOT_OURS;
-	/* Another ublkd, alive: it has a runtime directory of its own. */
-	server = info->ublksrv_pid > 0 ? info->ublksrv_pid : cookie_server(info->ublksrv_flags);
-	if (server != getpid() && kill(server, 0) == 0)
-		return NOT_OURS;
 	/* A dying one, too: its recovery waits for it. */
 	if (info->state != UBLK_S_DEV_DEAD && info->flags & UBLK_F_USER_RECOVERY)
-		return find_saved(m, info->ublksrv_flags) ? KEPT : NOT_OURS;
+		return find_saved(m, info) ? KEPT : NOT_OURS;
+	/* Another ublkd, alive: it has a runtime directory of its own. */
+	if (kernel_device_has_server(info))
+		return NOT_OURS;
 	if (info->state != UBLK_S_DEV_LIVE)
 		return LEFT_OVER;
 	return DYING;
@@ -109,7 +78,7 @@ static void sweep_run(struct sweep *s);
 
 static void sweep_adopt(struct manager *m, const struct ublksrv_ctrl_dev_info *info)
 {
-	struct saved_device **at = find_saved(m, info->ublksrv_flags);
+	struct saved_device **at = find_saved(m, info);
 	struct saved_device *s = TAKE_PTR(*at);
 
 	manager_adopt(m, s, (int) info->dev_id);
@@ -209,13 +178,16 @@ static void sweep_run(struct sweep *s)
 static struct sweep *sweep_new(struct manager *m, void (*done)(struct manager *m))
 {
 	struct sweep *s = calloc(1, sizeof(*s));
+	int r;
 
 	if (!s)
 		return NULL;
 	s->manager = m;
 	s->done = done;
 	s->cmd.done = on_cmd;
-	return sweep_read_ids(s) < 0 ? sweep_free(s) : s;
+	r = kernel_devices_list(&s->ids, &s->n);
+	s->unsure = r < 0;
+	return r == -ENOMEM ? sweep_free(s) : s;
 }
 
 void sweep_start(struct manager *m, void (*done)(struct manager *m))

@@ -29,7 +29,7 @@ fail() {
 	# Not to stdout, which may be a variable of the caller's.
 	{
 		echo "FAILED: $*"
-		journalctl -u ublkd --no-pager -o short-monotonic | tail -30
+		journalctl -u ublkd -u ublkd-abandon --no-pager -o short-monotonic | tail -30
 	} >&2
 	exit 1
 }
