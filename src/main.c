@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * main - arguments, signals, service manager; builds the layers, runs the loop, takes them down.
- * No policy of its own. Exit status: 0, 1 failed, 2 wrong usage, 78 broken configuration.
+ * No policy of its own. Exit status: 0, 1 failed, 2 wrong usage, 3 stopped, but not all devices,
+ * 78 broken configuration.
  */
 #include <assert.h>
 #include <errno.h>
@@ -41,12 +42,14 @@
 #define CONTROL_NODE "/dev/ublk-control"
 /* Beside what the devices take, for a slow machine. */
 #define SHUTDOWN_SLACK_USEC (10 * UINT64_C(1000000))
+/* How long the one that has died may take to be gone. */
+#define ABANDON_LOCK_USEC (30 * UINT64_C(1000000))
 
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
 #endif
 
-enum { EXIT_USAGE = 2, EXIT_CONFIG = 78 };
+enum { EXIT_USAGE = 2, EXIT_LEFT = 3, EXIT_CONFIG = 78 };
 
 struct arguments {
 	const char *config_root, *runtime_dir;
@@ -364,7 +367,7 @@ static int on_terminate(sd_event_source *s, const struct signalfd_siginfo *si, v
 	return 0;
 }
 
-static void on_left(void *arg)
+static _Noreturn void on_left(void *arg)
 {
 	struct app *a = arg;
 
@@ -446,22 +449,60 @@ static void ignore_signals(void)
 	(void) signal(SIGCHLD, SIG_IGN); /* the guard; nobody waits for its status */
 }
 
-static void block_signals(void)
+static sigset_t ending_signals(void)
 {
 	sigset_t set;
 
-	/* Before any thread: they inherit it, and only the main loop takes signals. */
 	(void) sigemptyset(&set);
 	(void) sigaddset(&set, SIGTERM);
 	(void) sigaddset(&set, SIGINT);
-	(void) sigaddset(&set, SIGHUP);
 	(void) sigaddset(&set, SIGUSR2);
+	return set;
+}
+
+static void block_signals(void)
+{
+	sigset_t set = ending_signals();
+
+	/* Before any thread: they inherit it, and only the main loop takes signals. */
+	(void) sigaddset(&set, SIGHUP);
 	(void) sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
 /* ---- the daemon */
 
-static int lock_runtime_dir(struct app *a, const char *dir)
+/* Until a signal that ends us. What was killed is not gone, and keeps all of its files open, while
+ * a flush waits for a backing that hangs. */
+static int wait_for_lock(struct app *a, const char *path, uint64_t wait_usec)
+{
+	static const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
+	uint64_t begin = clock_usec(CLOCK_MONOTONIC);
+	bool told = wait_usec == 0;
+	sigset_t set = ending_signals();
+
+	while (flock(a->lock, LOCK_EX | LOCK_NB) < 0) {
+		if (clock_usec(CLOCK_MONOTONIC) - begin >= wait_usec) {
+			log_error("another ublkd is running ('%s' is locked): stop that one first",
+				  path);
+			return -EBUSY;
+		}
+		if (!told)
+			log_warning(
+				"another ublkd has '%s' locked: waiting for its end, which, if it "
+				"was killed, a backing that does not answer may delay",
+				path);
+		if (!told)
+			(void) sd_notify(0, "STATUS=waiting for another ublkd to end");
+		told = true;
+		if (sigtimedwait(&set, NULL, &pause) > 0) {
+			a->terminating = true;
+			return -EINTR;
+		}
+	}
+	return 0;
+}
+
+static int lock_runtime_dir(struct app *a, const char *dir, uint64_t wait_usec)
 {
 	_cleanup_free_ char *path = NULL;
 
@@ -482,11 +523,7 @@ static int lock_runtime_dir(struct app *a, const char *dir)
 			 strerror(errno));
 		return -errno;
 	}
-	if (flock(a->lock, LOCK_EX | LOCK_NB) < 0) {
-		log_error("another ublkd is running ('%s' is locked): stop that one first", path);
-		return -EBUSY;
-	}
-	return 0;
+	return wait_for_lock(a, path, wait_usec);
 }
 
 static int open_state(struct app *a, const char *dir)
@@ -610,10 +647,12 @@ static int run(const struct arguments *arguments)
 		return EXIT_CONFIG;
 	}
 	log_set_level(a.config.log_level);
-	settle_memory(&a.config);
-	r = lock_runtime_dir(&a, arguments->runtime_dir);
-	if (r >= 0)
+	/* systemd runs one at a time: another one has been killed, and will be gone. */
+	r = lock_runtime_dir(&a, arguments->runtime_dir, getenv("NOTIFY_SOCKET") ? UINT64_MAX : 0);
+	if (r >= 0) {
+		settle_memory(&a.config);
 		r = open_state(&a, arguments->runtime_dir);
+	}
 	if (r >= 0) {
 		open_book(&a, arguments->runtime_dir);
 		r = build(&a);
@@ -625,13 +664,17 @@ static int run(const struct arguments *arguments)
 		r = sd_event_loop(a.event);
 	status = r < 0 ? EXIT_FAILURE : r;
 out:
-	if (r < 0 && r != -EBUSY)
+	if (a.terminating && r == -EINTR)
+		status = EXIT_SUCCESS;
+	else if (r < 0 && r != -EBUSY)
 		log_full(LOG_ERR, -r, NULL, NULL, 0, "cannot go on: %s", strerror(-r));
 	/* Devices that did not stop keep threads at work: the kernel takes all of it down. */
 	if (a.manager && manager_is_busy(a.manager))
-		_exit(EXIT_FAILURE);
-	if (a.manager && manager_keeps_devices(a.manager))
+		_exit(status ? status : EXIT_LEFT);
+	if (a.manager && manager_keeps_devices(a.manager)) {
+		flight_book_leave(a.book);
 		_exit(status);
+	}
 	tear_down(&a);
 	return status;
 }
@@ -656,7 +699,9 @@ static int abandon(const struct arguments *arguments)
 	ignore_signals();
 	why = why_wait(&a, arguments->config_root);
 	settle_memory(&a.config);
-	r = lock_runtime_dir(&a, arguments->runtime_dir);
+	/* As the unit's OnFailure= it follows an ublkd that died; the next one waits by itself. */
+	r = lock_runtime_dir(&a, arguments->runtime_dir,
+			     !why && getenv("MONITOR_SERVICE_RESULT") ? ABANDON_LOCK_USEC : 0);
 	if (r >= 0)
 		r = open_state(&a, arguments->runtime_dir);
 	if (r >= 0)

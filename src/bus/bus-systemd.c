@@ -27,8 +27,7 @@ static int on_answer(sd_bus_message *m, void *arg, sd_bus_error *e)
 {
 	const char *state = "";
 
-	if (sd_bus_message_is_method_error(m, NULL) ||
-	    sd_bus_message_read(m, "v", "s", &state) < 0)
+	if (sd_bus_message_is_method_error(m, NULL) || sd_bus_message_read(m, "v", "s", &state) < 0)
 		log_debug("systemd does not tell whether the system is stopping");
 	answer(strcmp(state, "stopping") == 0);
 	return 0;
@@ -50,10 +49,10 @@ static int ask(sd_event *event)
 	if (r >= 0)
 		r = sd_bus_attach_event(bus, event, SD_EVENT_PRIORITY_NORMAL);
 	if (r >= 0)
-		r = sd_bus_call_method_async(
-			bus, NULL, NULL, "/org/freedesktop/systemd1",
-			"org.freedesktop.DBus.Properties", "Get", on_answer, NULL, "ss",
-			"org.freedesktop.systemd1.Manager", "SystemState");
+		r = sd_bus_call_method_async(bus, NULL, NULL, "/org/freedesktop/systemd1",
+					     "org.freedesktop.DBus.Properties", "Get", on_answer,
+					     NULL, "ss", "org.freedesktop.systemd1.Manager",
+					     "SystemState");
 	return r;
 }
 

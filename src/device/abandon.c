@@ -214,9 +214,15 @@ int abandon_devices(struct ctrl *ctrl, int state_dir, const char *why_wait)
 const char *abandon_why_wait(void)
 {
 	const char *how = getenv("MONITOR_EXIT_CODE"), *status = getenv("MONITOR_EXIT_STATUS");
+	const char *result = getenv("MONITOR_SERVICE_RESULT");
 
+	/* It came to its TimeoutStopSec=. */
+	if (result && strcmp(result, "timeout") == 0)
+		return "it was stopped";
 	if (!how || !status || strcmp(how, "exited") != 0)
 		return NULL;
+	if (strcmp(status, "3") == 0)
+		return "it was stopped, though not all of its devices";
 	if (strcmp(status, "78") == 0)
 		return "its configuration is broken";
 	/* Restarted by somebody, faster than StartLimitBurst= allows; nothing was wrong with it. */

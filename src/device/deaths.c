@@ -88,6 +88,13 @@ static void take_stack(void)
 
 void deaths_enter(const char *device, const struct flight *f)
 {
+	sigset_t set;
+
+	/* The watchdog's is for the process, and no fault of whichever thread it would come to;
+	 * abort() takes the way through this by itself. */
+	(void) sigemptyset(&set);
+	(void) sigaddset(&set, SIGABRT);
+	(void) pthread_sigmask(SIG_BLOCK, &set, NULL);
 	flight = f;
 	at_work_for = device;
 	if (death)

@@ -306,11 +306,11 @@ void device_on_queue_called(struct queue_thread *t)
 	struct device *d = t->owner;
 	struct flight *f = &t->queue->flight;
 
-	if (atomic_load_explicit(&f->wants_ring, memory_order_relaxed)) {
+	atomic_store(&f->watched, true);
+	if (!t->ring && atomic_load(&f->wants_ring)) {
 		t->ring = flight_book_take_ring(book_of(d), t->seat);
 		queue_give_ring(t->queue, t->ring);
 	}
-	atomic_store(&f->watched, true);
 	if (limit_ms(d) && !d->stall_timer)
 		arm(d, limit_ms(d));
 }

@@ -66,7 +66,8 @@ int recovery_flags(const struct device *d, uint64_t *ret, struct failure *f)
 		return failure_set(f, FAILURE_KERNEL_UNSUPPORTED, EOPNOTSUPP,
 				   "Recovery=%s: the driver has no %s, which came with Linux %s: "
 				   "set Recovery=auto",
-				   recovery_names[d->config->recovery], flags & UBLK_F_USER_RECOVERY_FAIL_IO ? "USER_RECOVERY_FAIL_IO"
+				   recovery_names[d->config->recovery],
+				   flags & UBLK_F_USER_RECOVERY_FAIL_IO ? "USER_RECOVERY_FAIL_IO"
 									: "USER_RECOVERY",
 				   flags & UBLK_F_USER_RECOVERY_FAIL_IO ? "6.13" : "6.1");
 	*ret = flags;
@@ -77,11 +78,12 @@ int recovery_check_start(const struct device *d, struct failure *f)
 {
 	if (!state_exists(manager_state_dir(d->manager), device_get_name(d)))
 		return 0;
-	return failure_set(f, FAILURE_NOT_RECOVERABLE, EEXIST,
-			   "the kernel may still have device '%s' of an ublkd before this one, whose "
-			   "state file state/%s in the runtime directory cannot be used: restart that "
-			   "ublkd, or delete the ublk device and this file",
-			   device_get_name(d), device_get_name(d));
+	return failure_set(
+		f, FAILURE_NOT_RECOVERABLE, EEXIST,
+		"the kernel may still have device '%s' of an ublkd before this one, whose "
+		"state file state/%s in the runtime directory cannot be used: restart that "
+		"ublkd, or delete the ublk device and this file",
+		device_get_name(d), device_get_name(d));
 }
 
 static void describe_backing(const struct device *d, char *to, size_t size)
@@ -192,6 +194,12 @@ static int after_info(struct device *d)
 		return failure_set(&d->failure, FAILURE_NOT_RECOVERABLE, EINVAL,
 				   "ublk device %d moves data another way than its state file says",
 				   d->kernel.dev_id);
+	if (d->kernel.threads_per_queue > info->queue_depth)
+		return failure_set(
+			&d->failure, FAILURE_NOT_RECOVERABLE, EINVAL,
+			"the state file of device '%s' has more threads than ublk device "
+			"%d has tags",
+			device_get_name(d), d->kernel.dev_id);
 	d->kernel.info = *info;
 	return 0;
 }

@@ -87,6 +87,14 @@ static bool can_recover(const struct device *d)
 	return d->kernel.recovery_flags && d->kernel.exit_error < 0;
 }
 
+/* A queue failed under a stop that may yet be refused: the stop is given up, the device recovered,
+ * and its users lose nothing by it. */
+static bool is_kept(const struct device *d)
+{
+	return d->queue_failed && device_is_stopping(d) && !d->stop.force && !d->down &&
+	       can_recover(d);
+}
+
 static void device_run_failed(struct device *d)
 {
 	device_step(d, "teardown");
@@ -114,9 +122,13 @@ void device_on_queue_exited(struct queue_thread *t)
 	d->queue_failed = true;
 	if (d->state == DEVICE_RUNNING && !d->run)
 		return device_begin(d, "fail", device_run_failed, DEVICE_STOPPING);
-	/* A start or stop is under way and waits for the kernel, which waits for the dead queue's
-	 * requests: they end when the char device is closed. */
-	queues_abort(d);
+	/* Something is under way and waits for the kernel, which waits for the dead queue's
+	 * requests: they end when the char device is closed, or, if the device is kept, wait for
+	 * its next queues. */
+	if (!d->recovering && d->run != device_run_quiesce && !is_kept(d))
+		queues_abort(d);
+	else if (is_kept(d) && strcmp(d->sub_state, "sync") == 0)
+		ctrl_hurry(manager_ctrl(d->manager), device_cmd(d));
 	queues_quit(d);
 	if (k->n_exited == k->n_threads)
 		queues_release(d);
@@ -234,6 +246,7 @@ void device_teardown(struct device *d, void (*after)(struct device *d))
 {
 	struct ctrl *ctrl = manager_ctrl(d->manager);
 	struct device_kernel *k = &d->kernel;
+	bool gone = k->dev_id < 0; /* not kept over an await */
 
 	d->down = after;
 	CO_BEGIN(&d->down_co);
@@ -281,9 +294,11 @@ void device_teardown(struct device *d, void (*after)(struct device *d))
 			 ctrl_del_dev(ctrl, device_cmd(d), k->dev_id, DEVICE_CTRL_TIMEOUT_USEC));
 		CO_AWAIT(&d->down_co, find_openers(d));
 		log_left_behind(d);
+		gone |= k->stopped || !d->left_behind;
 		forget_kernel(d);
 	}
-	if (!d->keep)
+	/* If the kernel did not answer at all, the next daemon may find it. */
+	if (!d->keep && gone)
 		recovery_forget(d);
 
 	if (d->target_state) {
@@ -327,6 +342,17 @@ static void stop_finished(struct device *d)
 	device_finish(d, DEVICE_DEFINED);
 }
 
+/* Somebody else stopped it, or a queue failed: there is nothing left that could go on serving. */
+static bool queues_are_gone(const struct device *d)
+{
+	return d->queue_failed || d->kernel.n_exited > 0;
+}
+
+static bool is_refused(const struct device *d)
+{
+	return !d->stop.force && (!queues_are_gone(d) || is_kept(d));
+}
+
 static void explain_refusal(struct device *d)
 {
 	const char *name = device_get_name(d);
@@ -337,7 +363,10 @@ static void explain_refusal(struct device *d)
 			&d->failure, FAILURE_DEVICE_BUSY, r,
 			"device '%s' (/dev/ublkb%d) is in use: %s; close it first, or stop "
 			"it with mode 'force'",
-			name, id, d->holders.n ? d->holders.text : "open");
+			name, id,
+			d->holders.n	  ? d->holders.text
+			: d->holders.more ? "not all processes could be looked at in time"
+					  : "open");
 	else if (strcmp(d->sub_state, "sync") != 0)
 		(void) failure_set(
 			&d->failure, FAILURE_KERNEL_FAILED, r,
@@ -354,7 +383,8 @@ static void explain_refusal(struct device *d)
 			id, strerror(-r));
 }
 
-/* The device goes on serving, unless force is asked for while the holders are looked for. */
+/* The device goes on serving, unless force is asked for, or its queues end, while the holders are
+ * looked for. */
 static void run_refuse(struct device *d)
 {
 	struct ctrl *ctrl = manager_ctrl(d->manager);
@@ -364,13 +394,18 @@ static void run_refuse(struct device *d)
 	/* A stop that comes again by itself is no news: see shutdown.c. */
 	if (d->refusal == -EBUSY && !d->holders.n && !d->stop.quiet)
 		CO_AWAIT(&d->co, find_holders(d));
-	explain_refusal(d);
+	if (!is_kept(d))
+		explain_refusal(d);
 	if (d->held)
 		CO_AWAIT(&d->co, ctrl_release_dev(ctrl, device_cmd(d), d->kernel.dev_id,
 						  DEVICE_CTRL_TIMEOUT_USEC));
 	d->held = false;
-	if (d->stop.force) {
+	/* It was to go on serving, and so it shall. */
+	if (is_kept(d) || !is_refused(d))
 		d->failure = (struct failure){0};
+	if (is_kept(d))
+		return stop_go_on(d, device_run_failed);
+	if (!is_refused(d)) {
 		return stop_go_on(d, device_run_stop);
 	}
 	return device_finish(d, DEVICE_RUNNING);
@@ -382,17 +417,6 @@ static void stop_refuse(struct device *d, int error)
 {
 	d->refusal = error;
 	stop_go_on(d, run_refuse);
-}
-
-/* Somebody else stopped it, or a queue failed: there is nothing left that could go on serving. */
-static bool queues_are_gone(const struct device *d)
-{
-	return d->queue_failed || d->kernel.n_exited > 0;
-}
-
-static bool is_refused(const struct device *d)
-{
-	return !d->stop.force && !queues_are_gone(d);
 }
 
 static bool try_stop(const struct device *d)
@@ -426,6 +450,8 @@ void device_run_stop(struct device *d)
 	d->held = false;
 	d->holders = (struct holders){.n = 0};
 	for (d->i = 0;; d->i++) {
+		if (is_kept(d))
+			return stop_refuse(d, -ECANCELED);
 		device_step(d, "sync");
 		CO_AWAIT(&d->co, stop_sync(d));
 		if (d->res != -EBUSY || d->i >= DEVICE_BUSY_TRIES)
@@ -449,13 +475,17 @@ static void run_look(struct device *d)
 	for (d->i = 0;; d->i++) {
 		device_step(d, "holders");
 		CO_AWAIT(&d->co, find_holders(d));
-		if (!d->holders.n || !is_refused(d))
+		if (d->res >= 0 && !d->holders.n && !d->holders.more)
+			break;
+		if (!is_refused(d))
 			break;
 		/* The daemon's own stop comes again by itself. */
 		if (d->stop.quiet || d->i >= DEVICE_OPEN_TRIES)
 			return stop_refuse(d, -EBUSY);
 		CO_AWAIT(&d->co, device_pause(d, DEVICE_OPEN_PAUSE_USEC));
 	}
+	if (is_kept(d))
+		return stop_refuse(d, -ECANCELED);
 	/* Last of all: STOP_DEV of a device that can be recovered drops what is dirty. */
 	device_step(d, "sync");
 	CO_AWAIT(&d->co, stop_sync(d));

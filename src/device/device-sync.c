@@ -2,7 +2,7 @@
 /*
  * device-sync - a device whose backing failed to make writes durable. The kernel tells that once,
  * and which writes it dropped nobody knows; so the queues fail every later flush and durable write
- * (queue_sync_failed()), until the device is stopped and started anew. Recovery does not end it:
+ * (op_synced()), until the device is stopped and started anew. Recovery does not end it:
  * the error goes to the state file as soon as the main thread hears of it.
  */
 #include <string.h>

@@ -218,6 +218,8 @@ void device_begin(struct device *d, const char *operation, void (*run)(struct de
 	d->operation = operation;
 	d->failure = (struct failure){0};
 	d->cancelled = false;
+	if (strcmp(operation, "stop") != 0)
+		d->stop = (struct device_stop_options){.force = false};
 	d->run = run;
 	d->co = d->down_co = (struct co){0};
 	device_enter(d, state);
@@ -272,6 +274,12 @@ int device_recover(struct device *d, struct device_wait *w, struct failure *f)
 		r = manager_can_start(d->manager, f);
 	if (r < 0)
 		return r;
+	if (d->kernel.path.copy == DATA_COPY_AUTO)
+		return failure_set(
+			f, FAILURE_NOT_RECOVERABLE, ENOTSUP,
+			"the data of device '%s' cannot be moved the way they were by the "
+			"ublkd before this one: stop it with mode 'force'",
+			device_get_name(d));
 	assert(d->state == DEVICE_QUIESCED && d->kernel.dev_id >= 0);
 	device_add_wait(d, w, manager_get_config(d->manager)->start_timeout_usec);
 	d->start_order = manager_next_start(d->manager);
@@ -280,14 +288,26 @@ int device_recover(struct device *d, struct device_wait *w, struct failure *f)
 	return 0;
 }
 
+/* A recovery that waits has no end of its own. */
+static int give_up_recovery(struct device *d, struct failure *f)
+{
+	device_cancel(d);
+	return failure_set(f, FAILURE_OPERATION_IN_PROGRESS, EBUSY,
+			   "the recovery of device '%s' is given up: stop it when it is quiesced",
+			   device_get_name(d));
+}
+
 int device_stop(struct device *d, const struct device_stop_options *o, struct device_wait *w,
 		struct failure *f)
 {
 	uint64_t timeout_usec = o->timeout_usec;
 	bool join = o->force && device_is_stopping(d) &&
 		    (!d->stop.force || d->state == DEVICE_STUCK);
-	int r = join ? 0 : device_refuse_if_at_work(d, f);
+	int r;
 
+	if (o->force && d->recovering && d->run)
+		return give_up_recovery(d, f);
+	r = join ? 0 : device_refuse_if_at_work(d, f);
 	if (r < 0)
 		return r;
 	if (d->state == DEVICE_QUIESCED && !o->force)

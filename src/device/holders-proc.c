@@ -30,14 +30,12 @@ static void unescape(char *s)
 	char *to = s;
 
 	for (; *s; s++, to++) {
-		unsigned int c;
-
-		if (*s == '\\' && sscanf(s + 1, "%3o", &c) == 1) {
-			*to = (char) c;
-			s += 3;
-		} else {
-			*to = *s;
-		}
+		*to = *s;
+		/* It may have been cut. */
+		if (*s != '\\' || strspn(s + 1, "01234567") < 3)
+			continue;
+		*to = (char) ((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
+		s += 3;
 	}
 	*to = '\0';
 }

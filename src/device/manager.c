@@ -143,7 +143,8 @@ static void on_guard_death(void *arg)
 
 	log_warning("the control guard process died and was started again");
 	/* A device may have been added by a command whose answer died with it. */
-	sweep_start(m, NULL);
+	if (m->features && m->state != MANAGER_STOPPING)
+		sweep_start(m, NULL);
 }
 
 static void manager_start_devices(struct manager *m);
@@ -338,10 +339,23 @@ int manager_check_id(struct manager *m, const struct device_config *config,
 	return 0;
 }
 
+/* Of a name that no other has. Return: NULL if there is no memory */
+static struct device *add_device(struct manager *m, struct device_config *config)
+{
+	struct device *d;
+
+	if (device_new(m, config, &d) < 0)
+		return NULL;
+	manager_insert(m, d);
+	if (m->listener)
+		m->listener->device_new(m->listener_arg, d);
+	manager_changed(m);
+	return d;
+}
+
 int manager_add(struct manager *m, struct device_config *config, struct device **ret,
 		struct failure *f)
 {
-	struct device *d;
 	int r;
 
 	if (m->state == MANAGER_STOPPING)
@@ -356,15 +370,8 @@ int manager_add(struct manager *m, struct device_config *config, struct device *
 	r = manager_check_id(m, config, NULL, f);
 	if (r < 0)
 		return r;
-	r = device_new(m, config, &d);
-	if (r < 0)
-		return failure_set(f, FAILURE_NO_MEMORY, r, "out of memory");
-	manager_insert(m, d);
-	if (m->listener)
-		m->listener->device_new(m->listener_arg, d);
-	manager_changed(m);
-	*ret = d;
-	return 0;
+	*ret = add_device(m, config);
+	return *ret ? 0 : failure_set(f, FAILURE_NO_MEMORY, ENOMEM, "out of memory");
 }
 
 static void manager_forget(struct manager *m, struct device *d)
@@ -471,8 +478,12 @@ static struct device *adopted_device(struct manager *m, struct saved_device *s, 
 	struct device *d = manager_find(m, s->config->name);
 
 	if (!d) {
-		if (manager_add(m, s->config, &d, f) < 0)
+		/* It is there: what limits new devices does not count. */
+		d = add_device(m, s->config);
+		if (!d) {
+			(void) failure_set(f, FAILURE_NO_MEMORY, ENOMEM, "out of memory");
 			return NULL;
+		}
 		d->orphaned = s->config->fragment_path;
 		s->config = NULL;
 	} else if (device_is_up(d)) {
@@ -524,12 +535,13 @@ static int adopt(struct manager *m, struct saved_device *s, int id, struct devic
 	wish.copy = (enum data_copy) s->copy;
 	wish.batch = (enum data_batch) s->batch;
 	wish.threads_per_queue = s->threads_per_queue;
+	d->start_order = manager_next_start(m);
 	device_enter(d, DEVICE_QUIESCED);
 	r = recovery_flags(d, &d->kernel.recovery_flags, f);
-	if (is_culprit(m, d, f))
-		return device_hold(d, w, f);
 	if (r == 0)
 		r = data_path_choose(&wish, &d->kernel.path, f);
+	if (is_culprit(m, d, f))
+		return device_hold(d, w, f);
 	return r < 0 ? r : device_recover(d, w, f);
 }
 

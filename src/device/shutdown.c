@@ -47,13 +47,15 @@ static struct device *last_started(struct manager *m, uint64_t before)
 	return last;
 }
 
-/* The kernel will have it when we are gone; the stop that is under way, if so, is not forced. */
+/* The kernel will have it when we are gone; the stop that is under way, if so, has not come to the
+ * command that ends it, and is not forced. */
 static bool is_to_be_kept(const struct manager *m, const struct device *d)
 {
 	return m->leaving && (d->state == DEVICE_QUIESCED ||
 			      (d->kernel.recovery_flags &&
 			       (d->state == DEVICE_RUNNING ||
-				(device_is_stopping(d) && !d->stop.force && !d->down))));
+				(device_is_stopping(d) && !d->stop.force && !d->down &&
+				 strcmp(d->sub_state, "stop-dev") != 0))));
 }
 
 /* ... and no step is under way that must not be cut off. What is stuck will not get on. */
@@ -111,6 +113,17 @@ static bool quiesce_all(struct manager *m)
 	return any;
 }
 
+/* There is nothing to be forced. */
+static bool is_all_kept(struct manager *m)
+{
+	struct device *d = NULL;
+
+	while ((d = manager_next(m, d)))
+		if (device_is_up(d) && !is_to_be_kept(m, d))
+			return false;
+	return true;
+}
+
 static void warn_of_kept(struct manager *m)
 {
 	struct device *d = NULL;
@@ -146,7 +159,7 @@ static int on_shutdown_timer(sd_event_source *s, uint64_t usec, void *arg)
 	}
 	if (now >= m->shutdown_keep_usec)
 		m->leaving = true;
-	if (now >= m->shutdown_force_usec && !m->shutdown_forced) {
+	if (now >= m->shutdown_force_usec && !m->shutdown_forced && !is_all_kept(m)) {
 		log_warning("StopTimeoutSec is over: stopping by force what is still in use");
 		m->shutdown_forced = true;
 	}

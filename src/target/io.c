@@ -219,6 +219,20 @@ static bool op_goes_on(struct slot_op *op, int *res)
 	return true;
 }
 
+/* The first of a device's errors counts: the main thread is told once. */
+static void sync_failed(struct queue *q, int error)
+{
+	int none = 0;
+
+	if (atomic_compare_exchange_strong(q->config.sync_error, &none, error))
+		q->config.sync_failed(q->config.arg);
+}
+
+void ub_sync_failed(struct ub_io *io, int error)
+{
+	sync_failed(slot_of(io)->queue, error);
+}
+
 /*
  * A sync that fails tells of lost writes once: Linux drops them or takes them for clean, and the
  * next sync succeeds. So it is remembered, and what is under way and does succeed may be that next
@@ -234,7 +248,7 @@ static int op_synced(const struct slot_op *op, int got, int res)
 	if (op->kind != SLOT_OP_FSYNC && !durable_write)
 		return res;
 	if (got < 0)
-		queue_sync_failed(q, got);
+		sync_failed(q, got);
 	return res >= 0 && queue_sync_error(q) ? -EIO : res;
 }
 

@@ -48,7 +48,7 @@ static bool is_bad(const struct fault_bad *b, const struct fault_bad_law *law, u
 {
 	uint64_t off = block * b->block;
 
-	if (off + b->block > law->at && off < law->at + law->length)
+	if (law->length && off + b->block > law->at && off < law->at + law->length)
 		return true;
 	return law->per_million &&
 	       fault_happens(law->per_million, fault_random(law->seed, FAULT_DRAW_BAD, block));

@@ -381,9 +381,10 @@ static int fault_update(struct ub_dev *dev, void *state, const void *options)
 	}
 	if (!same_bad(before, now))
 		fault_bad_renew(&f->bad);
+	laws_enter_into_force(f, laws);
+	/* After it: who comes in between counts as cut. */
 	if (before->power == POWER_ON && now->power != POWER_ON)
 		(void) atomic_fetch_add(&f->n_cuts, 1);
-	laws_enter_into_force(f, laws);
 	return 0;
 }
 
@@ -549,6 +550,8 @@ static int file_done(struct ub_io *io, int res)
 
 	if (res == -EINTR || res == -EAGAIN)
 		return pause_for(io, GATE_USEC);
+	if (res < 0 && (io->op == UB_FLUSH || io->flags & UB_FUA))
+		ub_sync_failed(io, res);
 	if (res < 0)
 		return res;
 	if (io->op != UB_READ && io->op != UB_WRITE)
@@ -648,10 +651,12 @@ static void fault_submit(struct ub_io *io)
 {
 	struct fault *f = ub_io_state(io);
 	struct request *r = ub_io_priv(io);
+	/* Before the laws, which a cut changes first. */
+	uint32_t n_cuts = atomic_load_explicit(&f->n_cuts, memory_order_acquire);
 	struct laws *l = laws_of(f);
 
 	r->laws = l;
-	r->n_cuts = atomic_load_explicit(&f->n_cuts, memory_order_acquire);
+	r->n_cuts = n_cuts;
 	r->die = choose_death(l, io);
 	if (r->die == DIE_SUBMIT)
 		die();

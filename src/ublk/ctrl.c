@@ -387,6 +387,12 @@ static void ctrl_expire(struct ctrl *c)
 		cmd_finish(container_of(late.next, struct ctrl_cmd, link), -ETIMEDOUT);
 }
 
+void ctrl_hurry(struct ctrl *c, struct ctrl_cmd *cmd)
+{
+	cmd->deadline_usec = 1;
+	ctrl_set_timer(c);
+}
+
 void ctrl_dispatch(struct ctrl *c)
 {
 	struct guard_reply r;

@@ -54,6 +54,11 @@ struct ctrl_cmd {
 int ctrl_new(const char *node, const char *program, struct ctrl **ret);
 struct ctrl *ctrl_free(struct ctrl *c);
 
+/** ctrl_hurry - @cmd, which is under way, is answered with -ETIMEDOUT now, unless an answer comes
+ * first
+ */
+void ctrl_hurry(struct ctrl *c, struct ctrl_cmd *cmd);
+
 /** ctrl_new_connected - for tests: a control plane whose guard is already at the other end of @sock
  */
 int ctrl_new_connected(int sock, struct ctrl **ret);
@@ -110,9 +115,9 @@ void ctrl_start_recovery(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint6
 void ctrl_end_recovery(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, pid_t server,
 		       uint64_t timeout_usec);
 
-/** ctrl_quiesce_dev - new requests wait in the kernel from now on, and tags that have none are handed
- *  back: ABORT. Those at work go on; when committed they are not fetched again, but only the next
- *  command of this kind says so. Needs UBLK_F_QUIESCE. */
+/** ctrl_quiesce_dev - new requests wait in the kernel from now on, and tags that have none are
+ * handed back: ABORT. Those at work go on; when committed they are not fetched again, but only the
+ * next command of this kind says so. Needs UBLK_F_QUIESCE. */
 void ctrl_quiesce_dev(struct ctrl *c, struct ctrl_cmd *cmd, int dev_id, uint64_t timeout_usec);
 
 /** ctrl_stop_dev - waits in the kernel until every request is complete

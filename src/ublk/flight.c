@@ -23,8 +23,9 @@ struct flight_record *flight_find(struct flight *f)
 	/* The seat's are used up: from here on a ring is worth its memory. */
 	if (!f->asked) {
 		f->asked = true;
-		atomic_store_explicit(&f->wants_ring, true, memory_order_relaxed);
-		atomic_store_explicit(&f->watched, false, memory_order_relaxed); /* so it calls */
+		/* In this order, which is the opposite of the reader's: one of the two sees it. */
+		atomic_store(&f->wants_ring, true);
+		atomic_store(&f->watched, false); /* so it calls */
 	}
 	for (size_t i = 0; i < n; i++) {
 		struct flight_record *r = f->at == f->end ? f->first : f->at;

@@ -168,10 +168,15 @@ static struct io_uring_sqe *sync_step(struct command *c, void (*done)(struct ur_
 	return sqe;
 }
 
+static void sync_close(struct command *c);
+
 static void sync_closed(struct ur_op *op, int res)
 {
 	struct command *c = container_of(op, struct command, op);
 
+	/* Its time was over before it had begun. Not closed here: that may write back. */
+	if (res == -ECANCELED)
+		return sync_close(c);
 	command_reply(c, c->res);
 }
 

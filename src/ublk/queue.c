@@ -340,9 +340,10 @@ static bool slot_can_link(const struct slot *s)
 {
 	const struct queue *q = s->queue;
 
+	/* Whether a durable write through the page cache was one is known after its end. */
 	return q->alone && q->exchange->commit_linked && s->last && s->refs == 2 && !s->error &&
 	       s->data.place == PLACE_FIXED && !s->registered &&
-	       io_uring_sq_space_left(&q->ring.uring) > 0;
+	       !(s->io.flags & UB_FUA && q->cached) && io_uring_sq_space_left(&q->ring.uring) > 0;
 }
 
 static void slot_link(struct slot *s)
@@ -382,14 +383,6 @@ void slot_unlink(struct slot *s)
 		slot_record(s);
 }
 
-void queue_sync_failed(struct queue *q, int error)
-{
-	int none = 0;
-
-	if (atomic_compare_exchange_strong(q->config.sync_error, &none, error))
-		q->config.sync_failed(q->config.arg);
-}
-
 static void slot_serve(struct slot *s, int error)
 {
 	const struct ub_target *t = s->queue->config.target;
@@ -423,11 +416,10 @@ void slot_arrived(struct slot *s)
 	s->announced = false;
 	q->n_busy++;
 	count(&q->counters.arrived, 1);
-	if (q->aborting) {
-		/* An aborted slot's operation still looks at the old request. */
-		s->record = &q->flight.nowhere;
+	s->record = &q->flight.nowhere;
+	/* An aborted slot's operation still looks at the old request. */
+	if (q->aborting)
 		return slot_commit(s, -EIO);
-	}
 	/* A failed queue takes nothing new: what is in flight must come to an end. The kernel fails
 	 * this one, or gives it to the queue that comes after. */
 	if (q->error)
@@ -783,6 +775,8 @@ int queue_new(const struct queue_config *config, struct queue **ret)
 
 struct queue *queue_free(struct queue *q)
 {
+	static struct queue *kept; /* for those who look for leaks */
+
 	if (!q)
 		return NULL;
 	ring_done(&q->ring);
@@ -791,8 +785,11 @@ struct queue *queue_free(struct queue *q)
 	if (q->mailbox.fd >= 0)
 		mailbox_done(&q->mailbox);
 	/* The ring itself failed under operations: their memory stays, for good. */
-	if (q->n_in_flight)
+	if (q->n_in_flight) {
+		q->next_kept = kept;
+		kept = q;
 		return NULL;
+	}
 	if (q->exchange && q->exchange->done)
 		q->exchange->done(q);
 	buffer_done(&q->buffer);

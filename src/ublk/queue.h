@@ -9,7 +9,7 @@
  * Invariants:
  * 1. A tag is, at any time, with the kernel, or busy (its slot holds a request), or ended (aborted
  *    by the kernel). busy -> with the kernel happens in slot_commit() and nowhere else, so a
- * request is committed exactly once.
+ *    request is committed exactly once, or, if its queue failed before it came, not at all.
  * 2. A slot holds one reference per operation in flight and one while submit() runs. The request
  *    completes when the last one goes; its result is the first error, or everything.
  * 3. An aborted slot (queue_abort) was committed with -EIO while operations were in flight. Until
@@ -134,6 +134,7 @@ struct slot {
 struct batch;
 
 struct queue {
+	struct queue *next_kept; /* of those that could not be freed */
 	struct queue_config config; /* files: is ours */
 	int files[UB_FILES_MAX];
 	uint32_t cached; /* those written through the page cache, a bit for each slot */
@@ -236,9 +237,6 @@ static inline int queue_sync_error(const struct queue *q)
 {
 	return atomic_load_explicit(q->config.sync_error, memory_order_relaxed);
 }
-
-/** queue_sync_failed - a sync of the backing said @error (-errno): all that follow will fail */
-void queue_sync_failed(struct queue *q, int error);
 
 /** slot_unlink - the operation of a linked slot has failed: the slot is busy again */
 void slot_unlink(struct slot *s);

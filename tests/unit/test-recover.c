@@ -158,6 +158,13 @@ static bool is_recovered(void *arg)
 	return !d->run && d->state == DEVICE_RUNNING;
 }
 
+static bool is_failed(void *arg)
+{
+	const struct device *d = arg;
+
+	return !d->run && d->state == DEVICE_FAILED;
+}
+
 static bool is_held(void *arg)
 {
 	const struct device *d = arg;
@@ -312,6 +319,7 @@ static void what_comes_to_a_failed_queue_waits(void)
 	CHECK(fake_send_any(u, 0, &a));
 	CHECK(fake_wait_for(one_is_held, NULL));
 	driver.on_backing = NULL;
+	commit_was_refused = false;
 	fake.on_commit = refuse_commit;
 	CHECK(fake_send_any(u, 0, &b));
 	CHECK(fake_wait_for(queue_has_failed, &commit_was_refused));
@@ -327,6 +335,95 @@ static void what_comes_to_a_failed_queue_waits(void)
 	CHECK_EQ(c.result, 0);
 	CHECK(bed_until(is_recovered, d));
 	serves(d);
+	END();
+}
+
+/* One that came to a failed queue is given up with the queue, here when another one fails. */
+static void what_came_to_a_failed_queue_is_aborted(void)
+{
+	struct fake_request a = ask(UBLK_IO_OP_WRITE, 0, 8), b = ask(UBLK_IO_OP_FLUSH, 0, 0);
+	struct fake_request c = ask(UBLK_IO_OP_FLUSH, 0, 0), e = ask(UBLK_IO_OP_FLUSH, 0, 0);
+	struct fake_ublk *u;
+	struct device *d;
+
+	CHECK_EQ(bed_begin(), 0);
+	driver.features |= UBLK_F_USER_COPY | UBLK_F_BATCH_IO;
+	start_daemon();
+	d = bed_add("l", "Target", "loop", "File", backing("l"), "Queues", "2", "Recovery", "no",
+		    NULL);
+	CHECK(start_ok(d));
+	u = bed_kernel(d)->ublk;
+	driver.on_backing = hold_op;
+	CHECK(fake_send_any(u, 1, &a));
+	CHECK(fake_wait_for(one_is_held, NULL));
+	driver.on_backing = NULL;
+	commit_was_refused = false;
+	fake.on_commit = refuse_commit;
+	CHECK(fake_send_any(u, 1, &b));
+	CHECK(fake_wait_for(queue_has_failed, &commit_was_refused));
+	CHECK(fake_send_any(u, 1, &c));
+	bed_turn_ms(10);
+	commit_was_refused = false;
+	CHECK(fake_send_any(u, 0, &e));
+	bed_turn_ms(10);
+	fake_finish(fake_held(0), FAKE_DO);
+	CHECK(bed_until(request_is_done, &c));
+	CHECK(c.result < 0);
+	CHECK(bed_until(is_failed, d));
+	END();
+}
+
+static bool is_writing_back(void *arg)
+{
+	return strcmp(((const struct device *) arg)->sub_state, "sync") == 0 && fake_n_held() > 1;
+}
+
+/* A stop that might yet be refused ends where the device begins to be recovered: those who use it
+ * get no error, although what is written back waits for the next queues. */
+static void queue_fails_under_a_stop(void)
+{
+	struct fake_request a = ask(UBLK_IO_OP_WRITE, 0, 8), b = ask(UBLK_IO_OP_FLUSH, 0, 0);
+	struct device_stop_options o = {.force = false};
+	struct fake_ublk *u;
+	struct device *d;
+	struct waiter w;
+
+	CHECK_EQ(bed_begin(), 0);
+	driver.features |= UBLK_F_USER_COPY | UBLK_F_BATCH_IO;
+	start_daemon();
+	d = bed_add("l", "Target", "loop", "File", backing("l"), "Queues", "2", NULL);
+	CHECK(start_ok(d));
+	u = bed_kernel(d)->ublk;
+	driver.on_backing = hold_op;
+	CHECK(fake_send_any(u, 1, &a));
+	CHECK(fake_wait_for(one_is_held, NULL));
+	driver.on_backing = NULL;
+	driver.fsync_waits = true;
+	CHECK_EQ(device_stop(d, &o, &waiter_new(&w)->wait, NULL), 0);
+	CHECK(bed_until(is_writing_back, d));
+	commit_was_refused = false;
+	fake.on_commit = refuse_commit;
+	CHECK(fake_send_any(u, 0, &b));
+	CHECK(bed_until(has_failed_queue, d));
+	bed_turn_ms(10);
+	CHECK(!a.done);
+	driver.fsync_waits = false;
+	fake_lock();
+	for (unsigned int i = 0; i < fake_n_held(); i++)
+		if (fake_held(i)->sqe.opcode != IORING_OP_FSYNC)
+			fake_finish(fake_held(i), FAKE_DO);
+	fake_unlock();
+	CHECK(bed_wait(&w));
+	CHECK(!w.ok);
+	CHECK_CONTAINS(w.failure.text, "a queue failed");
+	CHECK(bed_until(is_recovered, d));
+	CHECK(bed_until(request_is_done, &a));
+	CHECK(bed_until(request_is_done, &b));
+	CHECK_EQ(a.result, 4096);
+	CHECK_EQ(b.result, 0);
+	CHECK_EQ(driver.n_added, 1);
+	serves(d);
+	CHECK(stop_ok(d));
 	END();
 }
 
@@ -1308,6 +1405,8 @@ int main(void)
 	static const struct test_case cases[] = {
 		CASE(queue_failure_is_recovered),
 		CASE(what_comes_to_a_failed_queue_waits),
+		CASE(what_came_to_a_failed_queue_is_aborted),
+		CASE(queue_fails_under_a_stop),
 		CASE(waits_for_the_old_server),
 		CASE(requeue_fails_what_the_server_had),
 		CASE(fail_io_fails_all),

@@ -30,7 +30,7 @@
 static char lines[20000];
 
 void __wrap_log_full(int level, int error, const char *device, const char *config_file,
-		     unsigned int line, const char *fmt, ...);
+		     unsigned int line, const char *fmt, ...) __attribute__((format(printf, 6, 7)));
 
 void __wrap_log_full(int level, int error, const char *device, const char *config_file,
 		     unsigned int line, const char *fmt, ...)
@@ -133,8 +133,8 @@ static void let_go(void)
 {
 	struct fake_op *op;
 
-	driver.on_backing = NULL;
 	fake_lock();
+	driver.on_backing = NULL;
 	while ((op = fake_held(0)) && op->sqe.flags & IOSQE_FIXED_FILE)
 		fake_finish(op, FAKE_DO);
 	fake_unlock();

@@ -2,8 +2,10 @@
 /* device/state: what one daemon writes the next one reads, and nothing else. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -241,6 +243,24 @@ static void mutations_do_no_harm(void)
 	}
 }
 
+/* A file that cannot be written to its end leaves the one before as it is. */
+static void half_a_file(void)
+{
+	struct rlimit before, small = {.rlim_cur = 40, .rlim_max = RLIM_INFINITY};
+	struct saved_device s = {
+		.config = config("/srv/a.img"), .cookie = 1, .threads_per_queue = 1};
+
+	begin_saved();
+	CHECK_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+	small.rlim_max = before.rlim_max;
+	(void) signal(SIGXFSZ, SIG_IGN);
+	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+	CHECK(state_save(dir, &s) < 0);
+	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+	CHECK(is_loaded());
+	(void) device_config_free(s.config);
+}
+
 static void nowhere_to_write(void)
 {
 	struct device_config *c;
@@ -260,9 +280,13 @@ static void nowhere_to_write(void)
 int main(void)
 {
 	static const struct test_case cases[] = {
-		CASE(what_is_saved_is_loaded),	 CASE(other_versions),
-		CASE(what_is_not_of_our_making), CASE(what_others_could_have_written),
-		CASE(folder_of_others),		 CASE(mutations_do_no_harm),
+		CASE(what_is_saved_is_loaded),
+		CASE(other_versions),
+		CASE(what_is_not_of_our_making),
+		CASE(what_others_could_have_written),
+		CASE(folder_of_others),
+		CASE(mutations_do_no_harm),
+		CASE(half_a_file),
 		CASE(nowhere_to_write),
 	};
 	int r = test_run(cases, sizeof(cases) / sizeof(cases[0]));

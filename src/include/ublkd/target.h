@@ -109,6 +109,11 @@ void ub_blkdiscard(struct ub_io *io, struct ub_file *file, uint64_t off);
  *  counts as failed). */
 struct io_uring_sqe *ub_sqe(struct ub_io *io, int (*done)(struct ub_io *io, int res));
 
+/** ub_sync_failed - a raw operation that was to make data durable failed with @error (-errno), and
+ *  the next one may succeed although what this one lost stays lost: all flushes of the device fail
+ *  from now on, as after a failed ub_fdatasync(). Queue thread. */
+void ub_sync_failed(struct ub_io *io, int error);
+
 /** ub_file_slot - index of @file in the ring's registered files, for IOSQE_FIXED_FILE */
 unsigned int ub_file_slot(const struct ub_file *file);
 
