@@ -8,8 +8,10 @@
 
 truncate -s 16M /srv/a.img /srv/b.img /srv/c.img
 loop_conf a /srv/a.img
+# Of its own, since what has a file open for writing does not become read-only.
 mkdir -p /run/ublkd
-mount -t tmpfs -o size=64k,mode=755 tmpfs /run/ublkd
+mkdir -m 700 /run/ublkd/state
+mount -t tmpfs -o size=64k,mode=700 tmpfs /run/ublkd/state
 start_ublkd
 main=$(systemctl show -P MainPID ublkd)
 : > /run/beats
@@ -47,11 +49,11 @@ wait_for 30 'the number of lost messages' told
 systemctl service-log-level ublkd info
 
 # Full: what is there is served on, and recovered; what is new is served as long as this ublkd lives.
-dd if=/dev/zero of=/run/ublkd/full bs=4K 2> /dev/null || true
+dd if=/dev/zero of=/run/ublkd/state/.full bs=4K 2> /dev/null || true
 add b 2 Target s loop File s /srv/b.img
 logged 'b: cannot write its state file' || fail 'not said that b ends with ublkd'
 beats_on 'with no room for state'
-mount -o remount,ro /run/ublkd
+mount -o remount,ro /run/ublkd/state
 add c 2 Target s loop File s /srv/c.img
 logged 'c: cannot write its state file (Read-only' || fail 'not said that c ends with ublkd'
 dd if=/dev/zero of="$(node c)" bs=4K count=1 oflag=direct 2> /dev/null
@@ -67,8 +69,8 @@ beats_on 'after a kill'
 grep -q '"b"' /run/devices && fail 'b came back, from where?'
 kill $writer
 wait $writer || true
-mount -o remount,rw /run/ublkd
+mount -o remount,rw /run/ublkd/state
 grep -v records /run/writer | grep -v copied && fail 'an error of I/O'
-rm /run/ublkd/full
+rm /run/ublkd/state/.full
 stop a
 nothing_left

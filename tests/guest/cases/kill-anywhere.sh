@@ -51,33 +51,37 @@ check() { # AFTER
 	expect 1 "$(pgrep -cx ublkd)" "processes after $1 ($(pgrep -ax ublkd))"
 }
 
+kills() { journalctl -u ublkd --no-pager | grep -c 'code=killed, status=9' || true; }
 traced_or_dead() { ! kill -0 "$1" 2> /dev/null || grep -q "^TracerPid:.*[1-9]" "/proc/$1/status" 2> /dev/null; }
 
-# kill_in WHAT COMMAND...: once for each N
+# kill_in WHAT STEP COMMAND...: once for each N
 kill_in() {
-	local what=$1 n pid tracer
-	shift
-	for ((n = 1 + RANDOM % step; ; n += step)); do
+	local what=$1 step=$2 n pid tracer before killed=0
+	shift 2
+	for ((n = 1 + RANDOM % ((step + 2) / 3); ; n += step)); do
 		pid=$(pgrep -ox ublkd)
+		before=$(kills)
 		strace -f -qq -o /dev/null -e 'inject=!io_uring_enter,futex:signal=KILL:when='"$n" -p "$pid" &
 		tracer=$!
 		# Killed it may be before the operation, at what it does by itself.
 		wait_for 20 'strace' traced_or_dead "$pid"
 		"$@" > /dev/null 2>&1 || true
-		kill -INT $tracer 2> /dev/null && kill -0 "$pid" 2> /dev/null && [ "$(pgrep -ox ublkd)" = "$pid" ] && break
+		kill -INT $tracer 2> /dev/null || true
 		wait $tracer || true
 		check "$what, call $n"
+		[ "$(kills)" -gt "$before" ] || break # it came to its end before
+		killed=$((killed + 1))
 	done
-	wait $tracer || true
-	check "$what, to its end"
+	[ $killed -ge 1 ] || fail "$what: never killed"
 	echo "$what: $n calls, killed at each ${step}th"
 }
 restart_a() { stop a; start a; }
-kill_in 'stop and start' restart_a
-kill_in 'reload' call Reload 'a{sv}' 0
-kill_in 'restart' systemctl restart ublkd
+kill_in 'stop and start' "$step" restart_a
+kill_in 'reload' "$step" call Reload 'a{sv}' 0
+# Few calls: the kernel does the work.
+kill_in 'restart' $((step < 4 ? step : 4)) systemctl restart ublkd
 
-for ((n = 40 + RANDOM % step; ; n += step)); do
+for ((n = 40 + RANDOM % step; ; n += 4 * step)); do
 	pid=$(pgrep -ox ublkd)
 	echo "$n" > /run/fatal
 	kill -KILL "$pid"
@@ -85,8 +89,10 @@ for ((n = 40 + RANDOM % step; ; n += step)); do
 	wait_for 60 "ublkd after recovery, call $n" is_up
 	[ "$(ps -o comm= -p "$(main)")" = strace ] && break
 	check "recovery, call $n"
+	killed=$((${killed:-0} + 1))
 done
-echo "start and recovery: $n calls, killed at each ${step}th"
+[ "${killed:-0}" -ge 1 ] || fail 'recovery: never killed'
+echo "start and recovery: $n calls, killed at each $((4 * step))th"
 systemctl restart ublkd
 check 'the end'
 stop a

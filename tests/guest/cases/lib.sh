@@ -99,6 +99,20 @@ node() {
 	echo "$n"
 }
 
+all_live() { # PID...
+	local p
+	for p in "$@"; do
+		kill -0 "$p" 2> /dev/null || return 1
+	done
+}
+
+all_succeed() { # PID...: each has ended, or ends, with 0
+	local p
+	for p in "$@"; do
+		wait "$p" || return 1
+	done
+}
+
 expect() { # WANTED GOT WHAT
 	[ "$1" = "$2" ] || fail "$3: expected '$1', got '$2'"
 }

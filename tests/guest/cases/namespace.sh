@@ -17,7 +17,7 @@ copies() { grep -c /dev/ublkb "/proc/$(main)/mountinfo" || true; }
 serves() { # PID OF THE LAST ONE
 	m=$(main) && [ "$m" != 0 ] && [ "$m" != "$1" ] && call ListDevices 2> /dev/null | grep -q '"running"'
 }
-[ "$(readlink "/proc/$(main)/ns/mnt")" != "$(readlink /proc/self/ns/mnt)" ] || skip 'no namespace of its own'
+[ "$(readlink "/proc/$(main)/ns/mnt")" != "$(readlink /proc/self/ns/mnt)" ] || fail 'no namespace of its own'
 for end in none kill restart; do
 	mount "$(node a)" /mnt/a
 	expect 1 "$(copies)" "copies of a mount that is made meanwhile ($end)"

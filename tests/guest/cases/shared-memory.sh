@@ -131,7 +131,7 @@ before=$(shared d)
 ops=$(prop d ReadOps)
 wait_for 10 'requests without it' eval "[ \"\$(prop d ReadOps)\" -gt $((ops + 50)) ]"
 same "$before" d
-kill -0 "$in" "$beside" || fail 'the I/O ended early'
+all_live "$in" "$beside" || fail 'the I/O ended early'
 for _ in 1 2 3; do
 	share d $((4 * M))
 	remove d "$index"

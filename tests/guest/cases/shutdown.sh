@@ -30,6 +30,7 @@ mkdir -p /mnt/l
 mount "$dev" /mnt/l
 systemctl stop ublkd
 logged 'left to the kernel' || fail 'not left to the kernel'
+if logged 'by force'; then fail 'force was used'; fi
 expect inactive "$(systemctl is-active ublkd || true)" state
 (cp /run/data /mnt/l/data && sync -f /mnt/l/data && echo ok > /run/waited) 2>&1 &
 writer=$!
@@ -56,10 +57,8 @@ umount /mnt/l
 [ ! -e "$dev" ] || fail "the disk is still there"
 
 # When the whole system goes down it must not wait for anybody.
-systemctl start ublkd
 sed -i '/^Recovery=no/d' /etc/ublkd/devices/lower.conf
-call Reload 'a{sv}' 0
-start lower
+systemctl start ublkd
 dev=$(node lower)
 mount "$dev" /mnt/l
 before=$(journalctl -u ublkd --no-pager | grep -c 'by force')
@@ -67,7 +66,9 @@ printf '[Unit]\nDefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdo
 	> /run/systemd/system/blocker.service
 systemctl daemon-reload
 systemctl start blocker
-systemctl mask --runtime mnt-l.mount
+# Nor unmounted, as long as this is there.
+(cd /mnt/l && exec sleep infinity) &
 systemctl --no-block poweroff
 forced_again() { [ "$(journalctl -u ublkd --no-pager | grep -c 'by force')" -gt "$before" ]; }
 wait_for 60 'force' forced_again
+kill %1

@@ -21,11 +21,13 @@ main() { systemctl show -P MainPID ublkd; }
 guard() { pgrep -f 'ublkd --guard'; }
 # PF_MEMALLOC_NOIO and PF_LOCAL_THROTTLE, of every thread; and nothing of them can be swapped out.
 apart() {
-	local pid stat name
+	local pid stat name line
 	for pid in $(main) $(guard); do
 		for stat in "/proc/$pid/task/"*/stat; do
-			name=$(cat "${stat%stat}comm")
-			read -r -a fields <<< "$(sed 's/.*) //' "$stat")"
+			# Workers of a ring come and go.
+			name=$(cat "${stat%stat}comm" 2> /dev/null) || continue
+			line=$(sed 's/.*) //' "$stat" 2> /dev/null) || continue
+			read -r -a fields <<< "$line"
 			[ $((fields[6] & 0x180000)) = $((0x180000)) ] || fail "'$name' waits for I/O when it asks for memory"
 		done
 		grep -q '^VmSwap:[[:space:]]*0 kB' "/proc/$pid/status" || fail "$name is swapped out"

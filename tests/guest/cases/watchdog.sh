@@ -10,7 +10,7 @@
 bin=$(dirname "$0")/inc
 truncate -s 64M /srv/a.img
 loop_conf a /srv/a.img
-systemctl cat ublkd | grep -qx WatchdogSec=30s || fail 'not as it is shipped'
+grep -qx WatchdogSec=30s <<< "$(systemctl cat ublkd)" || fail 'not as it is shipped'
 mkdir -p /etc/systemd/system/ublkd.service.d
 printf '[Service]\nWatchdogSec=20s\n' > /etc/systemd/system/ublkd.service.d/watchdog.conf
 systemctl daemon-reload
