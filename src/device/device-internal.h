@@ -130,6 +130,7 @@ struct device {
 	struct device_stop_options stop;
 	struct ctrl_cmd cmd;
 	struct job job;
+	struct job join; /* of queues that all failed while something else is under way */
 	sd_event_source *pause_timer, *stall_timer;
 	struct device_watch watch;
 	struct holders holders; /* found by the job */
@@ -146,6 +147,7 @@ struct device {
 	struct device_pools pools;
 	bool queue_failed; /* a queue thread ended although nobody stopped the device */
 	bool awaiting_exits; /* the teardown waits for the queue threads */
+	bool joining, awaiting_join; /* @join is at work; the teardown waits for it */
 };
 
 /* ---- device.c */

@@ -72,6 +72,46 @@ static void queues_release(struct device *d)
 	k->char_fd = -1;
 }
 
+/* A thread that has left its queue is not gone while a worker of its ring is at an operation. */
+static void join_queues(struct device *d)
+{
+	for (unsigned int i = 0; i < d->kernel.n_threads; i++)
+		queue_thread_join(&d->kernel.threads[i]);
+}
+
+static void work_join(struct job *j)
+{
+	struct device *d = container_of(j, struct device, job);
+
+	join_queues(d);
+	d->res = 0;
+}
+
+static void work_join_failed(struct job *j)
+{
+	join_queues(container_of(j, struct device, join));
+}
+
+static void on_failed_joined(struct job *j)
+{
+	struct device *d = container_of(j, struct device, join);
+
+	d->joining = false;
+	queues_release(d);
+	if (d->awaiting_join)
+		device_resume(d, 0);
+}
+
+/* For a sequence that goes on when the char device is closed. */
+static void queues_release_failed(struct device *d)
+{
+	d->join = (struct job){.work = work_join_failed, .done = on_failed_joined};
+	d->joining = job_start(&d->join, manager_mailbox(d->manager)) == 0;
+	/* No thread to be had: then here, late rather than never. */
+	if (!d->joining)
+		queues_release(d);
+}
+
 /* ---- a queue ended by itself */
 
 static void failed_finished(struct device *d)
@@ -131,7 +171,7 @@ void device_on_queue_exited(struct queue_thread *t)
 		ctrl_hurry(manager_ctrl(d->manager), device_cmd(d));
 	queues_quit(d);
 	if (k->n_exited == k->n_threads)
-		queues_release(d);
+		queues_release_failed(d);
 }
 
 static void explain_queue_failure(struct device *d)
@@ -148,16 +188,6 @@ static void explain_queue_failure(struct device *d)
 }
 
 /* ---- teardown */
-
-/* A thread that has left its queue is not gone while a worker of its ring is at an operation. */
-static void work_join(struct job *j)
-{
-	struct device *d = container_of(j, struct device, job);
-
-	for (unsigned int i = 0; i < d->kernel.n_threads; i++)
-		queue_thread_join(&d->kernel.threads[i]);
-	d->res = 0;
-}
 
 static void work_close(struct job *j)
 {
@@ -271,6 +301,11 @@ void device_teardown(struct device *d, void (*after)(struct device *d))
 	}
 	if (d->queue_failed)
 		explain_queue_failure(d);
+	if (d->joining) {
+		d->awaiting_join = true;
+		CO_AWAIT(&d->down_co, (void) 0);
+		d->awaiting_join = false;
+	}
 	if (k->n_threads > 0)
 		CO_AWAIT(&d->down_co, device_run_job(d, work_join));
 	watch_count(d);
