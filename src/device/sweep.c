@@ -132,16 +132,19 @@ static void sweep_end(struct sweep *s)
 {
 	struct manager *m = s->manager;
 	void (*done)(struct manager * m) = s->done;
-	bool again = s->dying && sweep_again(m);
+	bool soon = m->sweep_looks++ < SWEEP_LOOKS;
+	bool again = (s->dying || (s->unsure && soon)) && sweep_again(m);
 	bool sure = !s->unsure;
 
 	m->sweep = sweep_free(s);
 	/* Whoever starts devices is better off when the old ones are gone: their ids, their locks.
 	 */
-	if (again && done && m->sweep_looks++ < SWEEP_LOOKS)
+	if (again && done && soon)
 		m->sweep_done = TAKE_PTR(done);
 	if (!again && sure)
 		sweep_forget(m);
+	if (!again)
+		m->sweep_looks = 0;
 	if (done)
 		done(m);
 }

@@ -1313,6 +1313,15 @@ static void device_does_not_tell(void)
 	driver.fault.op = 0;
 	NEXT_DAEMON();
 	serves(find("l"));
+	/* Asked again a little later it does. */
+	bed_kill();
+	CHECK_EQ(bed_next(), 0);
+	driver.fault =
+		(struct fake_fault){.op = UBLK_U_CMD_GET_DEV_INFO2, .res = -ENOMEM, .times = 2};
+	start_daemon();
+	CHECK(find("l"));
+	CHECK(bed_until(is_recovered, find("l")));
+	serves(find("l"));
 	END();
 }
 
