@@ -167,11 +167,17 @@ static bool waiting(void *arg)
 /* Return: its result, after all its waits */
 static int finish(void)
 {
-	while (!request.done) {
+	bool done;
+
+	for (;;) {
 		CHECK(fake_wait_for(done_or_waiting, NULL));
+		fake_lock();
+		done = request.done;
+		fake_unlock();
+		if (done)
+			return request.result;
 		fake_timeout();
 	}
-	return request.result;
 }
 
 static int io(const struct device *d, uint32_t op, uint64_t sector, uint32_t n)
